@@ -1,0 +1,73 @@
+# make         format, lint, test: before every commit
+# make check   exactly what CI runs: all of the above read-only, with the race detector, the architecture rules and a short fuzz
+# make run     one node on loopback with demo users
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+GO ?= go
+# Tools are pinned in a module of their own, so that what they need is no dependency of the server.
+TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
+# How long each fuzz target runs; how long each combination of "make bench" is measured; where the benchmark keeps its data.
+FUZZTIME ?= 20s
+CELL ?= 10s
+BENCHDIR ?= .
+
+.PHONY: all run build test check vet race archtest bench fuzz proto fmt fmt-check lint soak clean
+.DEFAULT_GOAL := all
+
+all: fmt lint test
+
+run: build
+	bin/teamtalkd dev
+
+build:
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+test:
+	$(GO) test ./...
+
+# One after the other, cheapest first, even under make -j.
+check:
+	$(MAKE) fmt-check
+	$(MAKE) vet
+	$(MAKE) archtest
+	$(MAKE) lint
+	$(MAKE) race
+	$(MAKE) fuzz
+
+vet:
+	$(GO) vet ./...
+
+race:
+	$(GO) test -race -timeout 15m ./...
+
+archtest:
+	$(GO) test -count=1 ./internal/archtest
+
+# Micro benchmarks, the store without sockets, then the whole server; copy the figures to docs/BENCHMARKS.md on a quiet machine.
+bench: build
+	scripts/bench.sh $(CELL) $(BENCHDIR)
+
+fuzz:
+	scripts/fuzz.sh $(FUZZTIME)
+
+proto:
+	cd protocol/pb && $(TOOL) buf lint && $(TOOL) buf generate
+	git --no-pager diff --stat -- protocol/pb
+
+fmt:
+	$(TOOL) golangci-lint fmt
+
+fmt-check:
+	$(TOOL) golangci-lint fmt --diff
+
+lint:
+	$(TOOL) golangci-lint run
+
+# Fifty rounds of kill -9 under load, and whatever else takes long.
+soak:
+	TT_SOAK=1 $(GO) test -count=1 -v -timeout 2h ./internal/e2e
+
+clean:
+	rm -rf bin
+	$(GO) clean -testcache

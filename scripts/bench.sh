@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# All figures of docs/BENCHMARKS.md in one run: "scripts/bench.sh 10s /path/on/the/disk/to/measure". bin/ has to be built.
+# Compare figures of one run with each other; nothing else should use the machine meanwhile.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cell=${1:-10s}
+dir=$(realpath "${2:-.}")
+
+section() { printf '\n== %s\n' "$1"; }
+bench() { TMPDIR=$dir go test -run '^$' -bench "$1" -benchmem -benchtime "${3:-1s}" "$2"; }
+
+section "codec"
+bench . ./protocol/pdu
+
+section "passwords"
+bench . ./service/password
+
+section "state machine: apply and queries, no log"
+bench . ./raftstore/state
+
+section "store without sockets, beside raft.Apply with one command per entry and an empty state machine"
+bench 'BenchmarkRawRaftApply|BenchmarkPropose' ./raftstore 3s
+
+section "the whole server, beside a raw echo"
+bin/ttload bench --cell "$cell" --dir "$dir"
