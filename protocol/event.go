@@ -1,0 +1,99 @@
+package protocol
+
+// Event is something durable that happened, published in log order on every node after it is on disk.
+type Event struct {
+	At   Position
+	Body EventBody
+}
+
+// EventBody is one of the event types below.
+type EventBody interface{ isEvent() }
+
+// MessageSent: a message was stored.
+type MessageSent struct {
+	Message Message
+	// Members are the group's at that moment, ascending, shared: do not modify. Nil for one-to-one.
+	Members []UserID
+}
+
+// ReadMoved: a user's read position moved forward.
+type ReadMoved struct {
+	User    UserID
+	Session Session
+	UpTo    MsgID
+	Origin  ConnID // of the command: that connection needs no telling
+}
+
+// SessionRemoved: a user took a conversation off his list.
+type SessionRemoved struct {
+	User    UserID
+	Session Session
+	Origin  ConnID // of the command
+}
+
+// GroupCreated: a group was made.
+type GroupCreated struct {
+	Actor   UserID
+	Group   GroupID
+	Members []UserID
+}
+
+// MembersChanged: members joined or left a group.
+type MembersChanged struct {
+	Actor   UserID // 0 is the operator
+	Group   GroupID
+	Change  MemberChange
+	Current []UserID
+	Changed []UserID
+	Origin  ConnID // of the command
+}
+
+// GroupEdited: a group's profile changed.
+type GroupEdited struct {
+	Group GroupID
+}
+
+// SignChanged: a user set another signature.
+type SignChanged struct {
+	User UserID
+	Sign string
+}
+
+// AvatarChanged: a user set another picture.
+type AvatarChanged struct {
+	User   UserID
+	Avatar string
+}
+
+// OfflineFileAdded: a file waits for its receiver.
+type OfflineFileAdded struct {
+	File OfflineFile
+}
+
+// DirectoryChanged: users or departments were added or edited.
+type DirectoryChanged struct{}
+
+// AccessRevoked: a user's sessions must end, because he left or his password was changed.
+type AccessRevoked struct {
+	User   UserID
+	Reason string
+}
+
+// Jumped: the state moved from one log index to a later one without the events between being known here (an installed
+// snapshot, or a subscriber that fell behind). Whoever follows the events has to look at the state again.
+type Jumped struct {
+	From, To Cursor
+}
+
+func (MessageSent) isEvent()      {}
+func (ReadMoved) isEvent()        {}
+func (SessionRemoved) isEvent()   {}
+func (GroupCreated) isEvent()     {}
+func (MembersChanged) isEvent()   {}
+func (GroupEdited) isEvent()      {}
+func (SignChanged) isEvent()      {}
+func (AvatarChanged) isEvent()    {}
+func (OfflineFileAdded) isEvent() {}
+func (DirectoryChanged) isEvent() {}
+func (AccessRevoked) isEvent()    {}
+func (Jumped) isEvent()           {}

@@ -1,0 +1,21 @@
+package protocol
+
+// Signal is something ephemeral that happened: told once to every node, best effort, neither stored nor repeated.
+type Signal interface{ isSignal() }
+
+// PresenceChanged: the user's PC presence is now Online, or was just announced again.
+type PresenceChanged struct {
+	User   UserID
+	Online bool
+}
+
+// P2PSent: a user sends a command to another one's devices, to be passed on as it is.
+type P2PSent struct {
+	From   UserID
+	To     UserID
+	Data   string
+	Origin ConnID // the connection it came from
+}
+
+func (PresenceChanged) isSignal() {}
+func (P2PSent) isSignal()         {}
