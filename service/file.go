@@ -1,0 +1,97 @@
+package service
+
+import (
+	"context"
+
+	"teamtalk/protocol"
+)
+
+// FileStore is what Files needs of the store.
+type FileStore interface {
+	Executor
+	OfflineFiles(to protocol.UserID) ([]protocol.OfflineFile, error)
+	UserByID(id protocol.UserID) (protocol.User, error)
+}
+
+// FileTransfers carries files between users.
+type FileTransfers interface {
+	// Offer prepares the transfer of a file of size bytes and tells the receiver.
+	Offer(ctx context.Context, from, to protocol.UserID, name string, size uint32, online bool) error
+}
+
+// Files knows the files on their way from user to user.
+type Files struct {
+	store     FileStore
+	transfers FileTransfers
+}
+
+// NewFiles makes the file rules over a store; transfers may be nil.
+func NewFiles(store FileStore, transfers FileTransfers) *Files { return &Files{store, transfers} }
+
+// Request asks to send a file of size bytes; CodeUnavailable if there is nothing to carry it [TT-FILE-1].
+func (f *Files) Request(ctx context.Context, me, to protocol.UserID, name string, size uint32, online bool) error {
+	if err := f.checkFile(me, to, name); err != nil {
+		return err
+	}
+	if f.transfers == nil {
+		return protocol.Errorf(protocol.CodeUnavailable, "this server transfers no files")
+	}
+	return wrap("request file transfer", f.transfers.Offer(ctx, me, to, name, size, online))
+}
+
+// Offline is the files that wait for the user [TT-FILE-2].
+func (f *Files) Offline(_ context.Context, me protocol.UserID) ([]protocol.OfflineFile, error) {
+	if err := signedIn(me); err != nil {
+		return nil, err
+	}
+	files, err := f.store.OfflineFiles(me)
+	return files, wrap("offline files", err)
+}
+
+// AddOffline notes that a file of the user's, of size bytes, waits for another [TT-FILE-3].
+func (f *Files) AddOffline(ctx context.Context, me, to protocol.UserID, taskID, name string, size uint32) error {
+	if err := checkName("task id", taskID, maxTaskID); err != nil {
+		return err
+	}
+	if err := f.checkFile(me, to, name); err != nil {
+		return err
+	}
+	file := protocol.OfflineFile{From: me, To: to, TaskID: taskID, Name: name, Size: size}
+	return execute0(ctx, f.store, "add offline file", &protocol.AddOfflineFile{File: file})
+}
+
+// DeleteOffline forgets a waiting file; only its sender and its receiver may [TT-FILE-4] [TT-DIFF-20].
+func (f *Files) DeleteOffline(ctx context.Context, actor, from, to protocol.UserID, taskID string) error {
+	if err := signedIn(actor); err != nil {
+		return err
+	}
+	if actor != from && actor != to {
+		return protocol.Errorf(protocol.CodeForbidden, "neither sender nor receiver of the file")
+	}
+	if err := checkName("task id", taskID, maxTaskID); err != nil {
+		return err
+	}
+	cmd := protocol.DeleteOfflineFile{Actor: actor, From: from, To: to, TaskID: taskID}
+	return execute0(ctx, f.store, "delete offline file", &cmd)
+}
+
+// checkFile refuses files for nobody, for oneself and for those who left, and names that cannot be shown.
+func (f *Files) checkFile(me, to protocol.UserID, name string) error {
+	if err := signedIn(me); err != nil {
+		return err
+	}
+	if me == to {
+		return protocol.Errorf(protocol.CodeInvalid, "a file cannot go to oneself")
+	}
+	if err := checkName("file name", name, maxFileName); err != nil {
+		return err
+	}
+	u, err := f.store.UserByID(to)
+	if err != nil {
+		return wrap("receiver", err)
+	}
+	if u.Status == protocol.StatusLeft {
+		return protocol.Errorf(protocol.CodeNotFound, "user %d has left", to)
+	}
+	return nil
+}
