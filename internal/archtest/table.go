@@ -1,0 +1,74 @@
+package archtest
+
+// ImportTable is the import rules of this module: a package per row, and why it is there. In short:
+//
+//	cmd → internal/node → { gateway → gateway/transport → protocol/pdu ; service ; bus ; raftstore } → protocol → std
+//
+// Inside the braces packages do not import each other: each declares the small interfaces it needs, and they meet in
+// internal/node.
+func ImportTable() Table {
+	const (
+		raft  = "github.com/hashicorp/raft"
+		proto = "google.golang.org/protobuf"
+		prom  = "github.com/prometheus/client_golang"
+		bolt  = "go.etcd.io/bbolt"
+		cbor  = "github.com/fxamacker/cbor/v2"
+		kong  = "github.com/alecthomas/kong"
+		sync  = "golang.org/x/sync"
+		sys   = "golang.org/x/sys"
+	)
+	return Table{
+		Everyone: []string{"protocol"},
+		Tests: []string{"pgregory.net/rapid", "go.uber.org/goleak", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal",
+			"golang.org/x/tools/txtar", sync},
+		Depth: 5,
+		Rows: []Row{
+			{Dir: "protocol", Why: "the words everybody shares: ids, records, commands, events, errors; no I/O"},
+			{Dir: "protocol/pb", Why: "generated wire messages", Modules: []string{proto}},
+			{Dir: "protocol/pdu", Why: "framing and the command table", Imports: []string{"protocol/pb"}, Modules: []string{proto}},
+			{Dir: "protocol/crypt", Why: "the cipher of message texts"},
+
+			{Dir: "bus", Why: "tells this node's parts what happened, in log order", Imports: []string{"internal/obs"}, Modules: []string{prom}},
+			{Dir: "gateway", Why: "client sessions: PDUs to rules and events to PDUs",
+				Imports: []string{"gateway/transport", "protocol/...", "internal/obs"}, Modules: []string{proto, prom, "golang.org/x/time", sync}},
+			{Dir: "gateway/transport", Why: "connections that carry PDUs, whatever the network",
+				Imports: []string{"protocol/pdu", "internal/obs"}, Modules: []string{prom, sys, sync}},
+			{Dir: "service", Why: "the rules: who may do what",
+				Imports: []string{"service/password", "internal/obs"}, Modules: []string{prom, sync}},
+			{Dir: "service/password", Why: "password hashes and the memory of verified ones",
+				Imports: []string{"internal/obs"}, Modules: []string{"golang.org/x/crypto", sync, prom}},
+			{Dir: "raftstore", Why: "the engine: log, group commit, state file, snapshots",
+				Imports: []string{"internal/obs"},
+				Modules: []string{raft, "github.com/hashicorp/raft-boltdb/v2", "github.com/hashicorp/go-hclog", bolt, prom, sys, sync}},
+			{Dir: "raftstore/state", Why: "the replicated state machine and its queries",
+				Imports: []string{"raftstore", "internal/obs"}, Modules: []string{bolt, cbor, prom, raft}},
+
+			{Dir: "internal/obs", Why: "logs, metrics, health, version", Modules: []string{prom}},
+			{Dir: "internal/admin", Why: "the operators' HTTP API and its Go client",
+				Imports: []string{"internal/obs"}, Modules: []string{prom}},
+			{Dir: "internal/node", Why: "configuration, and the one place that assembles every part",
+				Imports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "internal/admin", "internal/obs", "protocol/..."},
+				Modules: []string{"go.yaml.in/yaml/v3", prom, sync}},
+			{Dir: "internal/e2e", Why: "end-to-end tests through the front door: scripts, crashes, hostile input",
+				Imports: []string{"protocol/...", "internal/load"}, Modules: []string{proto, sys}},
+			{Dir: "internal/archtest", Why: "these rules", TestImports: nil},
+			{Dir: "internal/load", Why: "the load generator's connections, modes and figures",
+				Imports: []string{"protocol/..."}, Modules: []string{proto, "github.com/HdrHistogram/hdrhistogram-go", sync, sys}},
+
+			{Dir: "cmd/teamtalkd", Why: "the server and the operators' commands: flags only",
+				Imports: []string{"internal/node", "internal/admin", "internal/obs"},
+				Modules: []string{kong, "github.com/schollz/progressbar/v3", "golang.org/x/term"}},
+			{Dir: "cmd/ttload", Why: "the load generator: flags only", Imports: []string{"internal/load"}, Modules: []string{kong}},
+		},
+	}
+}
+
+// CodeBudgets is how large things may get.
+func CodeBudgets() Budgets {
+	return Budgets{FileLines: 600, FuncLines: 80, StructFields: 20, InterfaceMethods: 8}
+}
+
+// RuleKeys says where the rules of the protocol are.
+func RuleKeys() Keys {
+	return Keys{Doc: "docs/PROTOCOL.md", Scripts: "testdata/scripts", NotCode: []string{"internal/archtest", "internal/e2e", "internal/load"}}
+}
