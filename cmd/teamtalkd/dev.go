@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"teamtalk/internal/node"
+)
+
+type devCmd struct {
+	Users    int    `default:"20" placeholder:"N" help:"How many demo users there are: user1, user2, … [20]"`
+	Password string `default:"12345" placeholder:"PASSWORD" help:"Their password. [12345]"`
+	kong.Plugins
+
+	flags func() map[string]string
+}
+
+// Run serves a demo world on loopback.
+func (c *devCmd) Run(term *terminal) error {
+	if c.Users < 1 || c.Users > node.MaxDemoUsers {
+		return fmt.Errorf("--users: %d is not a number from 1 to %d", c.Users, node.MaxDemoUsers)
+	}
+	if c.Password == "" {
+		return fmt.Errorf("--password is empty")
+	}
+	cfg, warnings, err := node.Load(node.Sources{Environ: os.Environ(), Flags: c.flags(), Defaults: node.DevDefaults()})
+	if err != nil {
+		return err
+	}
+	cfg.Demo = node.DemoConfig{Users: c.Users, Password: c.Password}
+	return serve(term, cfg, warnings, func(n *node.Node) error {
+		_, err := fmt.Fprint(term.out, c.welcome(cfg, n))
+		return err
+	})
+}
+
+// welcome tells what listens where and what to try next; each line of the second part can be pasted.
+func (c *devCmd) welcome(cfg *node.Config, n *node.Node) string {
+	at := n.Addresses()
+	var b strings.Builder
+	fmt.Fprintf(&b, "TeamTalk is up, with the data in %s.\n\n", cfg.Data)
+	for _, l := range []struct{ name, what string }{
+		{"tcp", "native protocol: clients chat here"},
+		{"http", "GET /msg_server: clients ask here where to log in"},
+		{"login", "native form of /msg_server"},
+		{"ops", "health, metrics, admin API"},
+	} {
+		if a, ok := at[l.name]; ok {
+			fmt.Fprintf(&b, "  %-6s %-22s %s\n", l.name, a, l.what)
+		}
+	}
+	who := "all"
+	if c.Users > node.DemoMembers {
+		who = fmt.Sprintf("the first %d", node.DemoMembers)
+	}
+	fmt.Fprintf(&b, "\nUsers user1 … user%d, password %s, %s in the group \"%s\".\n\nTry:\n", c.Users, c.Password, who, node.DemoGroup)
+	self := os.Args[0]
+	data := ""
+	if cfg.Data != node.Default().Data {
+		data = " --data " + shellQuote(cfg.Data)
+	}
+	fmt.Fprintf(&b, "  %s user list%s\n", self, data)
+	fmt.Fprintf(&b, "  %s user add alice --password secret%s\n", self, data)
+	if a, ok := at["http"]; ok {
+		fmt.Fprintf(&b, "  curl http://%s/msg_server\n", a)
+	}
+	if a, ok := at["ops"]; ok {
+		fmt.Fprintf(&b, "  curl http://%s/readyz\n", a)
+	}
+	if a, ok := at["http"]; ok {
+		fmt.Fprintf(&b, "\nA TeamTalk client from before: set its login server to http://%s/msg_server\n"+
+			"and log in as user1. Clients on other machines need --tcp :8000 --http :8080 --public-host NAME.\n", a)
+	}
+	b.WriteString("\nCtrl-C stops it; the data stays, and the next start takes it up again.\n")
+	return b.String()
+}
+
+func shellQuote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,337 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"teamtalk/bus"
+	"teamtalk/gateway"
+	"teamtalk/gateway/transport"
+	"teamtalk/internal/admin"
+	"teamtalk/internal/obs"
+	"teamtalk/raftstore/state"
+	"teamtalk/service"
+)
+
+// Node is a running node.
+type Node struct {
+	cfg      *Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	health   *obs.Health
+	steps    steps
+	running  sync.WaitGroup // accept loops
+	failed   chan error     // holds the first reason why the node cannot go on
+
+	bus     *bus.Bus
+	store   *state.Store
+	admin   *service.Admin
+	gateway *gateway.Server
+	sockets sockets
+
+	mu     sync.Mutex // guards serving
+	isOpen bool       // clients are accepted
+}
+
+// sockets are the listeners; nil where the address is off.
+type sockets struct {
+	tcp, login *transport.TCP
+	http, ops  net.Listener
+}
+
+// leaderTime is how long a start waits for a leader before it goes on without one (reads work, writes are refused).
+const leaderTime = 10 * time.Second
+
+// Start brings a node up, in this order, each step needing those before it. When it returns, clients are served and
+// DIR/addresses.json is there. On an error everything is stopped again.
+func Start(ctx context.Context, cfg *Config, log *slog.Logger) (*Node, error) {
+	n := &Node{cfg: cfg, log: log, registry: obs.NewRegistry(obs.BuildVersion()), health: &obs.Health{}, failed: make(chan error, 1)}
+	for _, start := range []func(context.Context) error{
+		n.check,         // what is wrong with the configuration is said before anything is touched
+		n.openStore,     // takes the lock of the data directory, so that two processes never share one
+		n.bind,          // a port that is taken is known before anything answers
+		n.buildGateway,  // subscribes to the bus before the first command
+		n.serveOps,      // early: /readyz tells what a start waits for
+		n.awaitLeader,   // writes work from here
+		n.makeDemo,      // before anybody can log in
+		n.serveClients,  // only now: everything behind is up
+		n.noteAddresses, // last: whoever waits for the file finds a node that is ready
+	} {
+		if err := start(ctx); err != nil {
+			return nil, errors.Join(err, n.stopAfterFailure())
+		}
+	}
+	log.Info("ready", "addresses", n.Addresses())
+	return n, nil
+}
+
+func (n *Node) stopAfterFailure() error {
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Shutdown.Timeout)
+	defer cancel()
+	return n.Close(ctx)
+}
+
+func (n *Node) check(context.Context) error {
+	if err := errors.Join(n.cfg.CheckPublic(), n.cfg.checkPort()); err != nil {
+		return err
+	}
+	n.log.Info("starting", "version", obs.BuildVersion().String(), "node", n.cfg.Node.ID, "name", n.cfg.nodeName(), "data", n.cfg.Data)
+	if keys := n.cfg.NotYet(); len(keys) > 0 {
+		n.log.Warn("these keys are accepted but have no listener in this version yet", "keys", keys)
+	}
+	return nil
+}
+
+// openStore makes the bus, which the store publishes to, and opens the store.
+func (n *Node) openStore(ctx context.Context) error {
+	n.bus = bus.New(bus.Config{Registerer: n.registry})
+	n.steps.started("bus", func(context.Context) error { n.bus.Close(); return nil })
+	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	store, err := state.Open(ctx, n.storeConfig())
+	if err != nil {
+		return err
+	}
+	n.store = store
+	n.steps.started("store", func(context.Context) error { return store.Close() })
+	n.health.Require("store", store.Ready)
+	// Only now is it sure that a file that is there is a leftover and not that of another process.
+	return removeAddresses(n.cfg.Data)
+}
+
+// bind opens the ports.
+func (n *Node) bind(ctx context.Context) (err error) {
+	if n.sockets.tcp, err = n.listenPDU("tcp", n.cfg.Listen.TCP); err != nil {
+		return err
+	}
+	if n.sockets.login, err = n.listenPDU("login", n.cfg.Listen.Login); err != nil {
+		return err
+	}
+	if n.sockets.http, err = n.listen(ctx, "http", n.cfg.Listen.HTTP); err != nil {
+		return err
+	}
+	n.sockets.ops, err = n.listen(ctx, "ops", n.cfg.Listen.Ops)
+	return err
+}
+
+func (n *Node) listenPDU(name string, at Address) (*transport.TCP, error) {
+	if at.Off() {
+		return nil, nil
+	}
+	l, err := transport.ListenTCP(transport.TCPConfig{Address: string(at), Listener: name, Log: n.log, Registerer: n.registry})
+	if err != nil {
+		return nil, portError(name, at, err)
+	}
+	n.steps.started(name+" listener", func(context.Context) error { l.Close(); return nil })
+	return l, nil
+}
+
+func (n *Node) listen(ctx context.Context, name string, at Address) (net.Listener, error) {
+	if at.Off() {
+		return nil, nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", string(at))
+	if err != nil {
+		return nil, portError(name, at, err)
+	}
+	n.steps.started(name+" listener", func(context.Context) error {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return l, nil
+}
+
+func portError(name string, at Address, err error) error {
+	return fmt.Errorf("listen.%s: cannot listen on %s (another process there? choose another with --%s, port 0 for any free one): %w", name, at, name, err)
+}
+
+// serveOps answers operators.
+func (n *Node) serveOps(context.Context) error {
+	n.health.Require("listeners", n.serving)
+	token, err := admin.LoadToken(n.cfg.Data)
+	if err != nil {
+		return err
+	}
+	api := admin.Handler(admin.Config{Users: n.admin, Departments: n.admin, Groups: n.admin, Log: n.log})
+	n.serveHTTP("ops", n.sockets.ops, opsServer(opsHandler(n.health, n.registry, token, api)))
+	return nil
+}
+
+// serveHTTP runs an HTTP server on a listener, if there is one, until its step is stopped.
+func (n *Node) serveHTTP(name string, l net.Listener, s *http.Server) {
+	if l == nil {
+		return
+	}
+	s.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+	n.running.Go(func() { // ends when the step below is stopped
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("%s listener: %w", name, err))
+		}
+	})
+	n.steps.started(name+" server", func(ctx context.Context) error {
+		if err := s.Shutdown(ctx); err != nil {
+			return errors.Join(err, s.Close())
+		}
+		return nil
+	})
+}
+
+// awaitLeader waits until writes work. Without a leader the node starts all the same: it can read, and /readyz says what is missing.
+func (n *Node) awaitLeader(ctx context.Context) error {
+	deadline := time.NewTimer(leaderTime)
+	defer deadline.Stop()
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := n.store.Ready()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			n.log.Warn("starting although writes do not work yet", "reason", err)
+			return nil
+		case err := <-n.failed:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("start was interrupted: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func (n *Node) makeDemo(ctx context.Context) error {
+	if n.cfg.Demo.Users == 0 {
+		return nil
+	}
+	started := time.Now()
+	if err := makeDemo(ctx, n.admin, n.cfg.Demo); err != nil {
+		return err
+	}
+	n.log.Info("demo world is there", "users", n.cfg.Demo.Users, "took", time.Since(started))
+	return nil
+}
+
+// serveClients accepts.
+func (n *Node) serveClients(context.Context) error {
+	// A session ends by Shutdown, not by a context: what was read is still answered.
+	n.servePDU(n.sockets.tcp, func(c transport.Conn) { n.gateway.ServeConn(context.Background(), c) })
+	if n.sockets.login != nil || n.sockets.http != nil {
+		login, err := n.msgServer()
+		if err != nil {
+			return err
+		}
+		n.servePDU(n.sockets.login, login.ServeConn)
+		n.serveHTTP("http", n.sockets.http, publicServer(login))
+	}
+	n.setServing(true)
+	// The first step of a stop: nothing new is accepted, what was read is answered.
+	n.steps.started("client sessions", func(ctx context.Context) error {
+		n.setServing(false)
+		for _, l := range []*transport.TCP{n.sockets.tcp, n.sockets.login} {
+			if l != nil {
+				l.Stop()
+			}
+		}
+		return n.gateway.Shutdown(ctx)
+	})
+	return nil
+}
+
+func (n *Node) servePDU(l *transport.TCP, handle func(transport.Conn)) {
+	if l == nil {
+		return
+	}
+	n.running.Go(func() { // ends when the listener is stopped
+		if err := l.Serve(handle); err != nil {
+			n.fail(err)
+		}
+	})
+}
+
+func (n *Node) noteAddresses(context.Context) error {
+	if err := writeAddresses(n.cfg.Data, n.Addresses()); err != nil {
+		// A full disk is no reason not to serve those who read.
+		n.log.Warn("operator commands need --ops, for the addresses could not be noted", "error", err)
+		return nil
+	}
+	n.steps.started("note of the addresses", func(context.Context) error { return removeAddresses(n.cfg.Data) })
+	return nil
+}
+
+// Addresses tells by name (tcp, http, login, ops) where this node can be reached from this machine.
+func (n *Node) Addresses() map[string]string {
+	at := make(map[string]string)
+	if n.sockets.tcp != nil {
+		at["tcp"] = reachable(n.sockets.tcp.Addr())
+	}
+	if n.sockets.login != nil {
+		at["login"] = reachable(n.sockets.login.Addr())
+	}
+	if n.sockets.http != nil {
+		at["http"] = reachable(n.sockets.http.Addr())
+	}
+	if n.sockets.ops != nil {
+		at["ops"] = reachable(n.sockets.ops.Addr())
+	}
+	return at
+}
+
+// Wait returns nil when ctx ends, or the reason why the node cannot go on; then the process must exit, and writing
+// anything more, even for a good end, is not safe.
+func (n *Node) Wait(ctx context.Context) error {
+	select {
+	case err := <-n.failed:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// Close stops the node in the reverse order of its start: the note of the addresses, client sessions (what was read is
+// answered), HTTP, ops, the delivery of events, ports, store, bus. When ctx ends it no longer waits for clients.
+func (n *Node) Close(ctx context.Context) error {
+	err := n.steps.unwind(ctx)
+	n.running.Wait()
+	select {
+	case failure := <-n.failed: // on the way out
+		return errors.Join(failure, err)
+	default:
+		return err
+	}
+}
+
+// fail notes the first reason why the node cannot go on.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default:
+	}
+}
+
+func (n *Node) setServing(open bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.isOpen = open
+}
+
+func (n *Node) serving() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.isOpen {
+		return errors.New("clients are not accepted (starting, or leaving)")
+	}
+	return nil
+}

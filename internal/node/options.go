@@ -1,0 +1,162 @@
+package node
+
+import (
+	"strings"
+	"time"
+)
+
+// Option is one setting: it is a key of the file, an environment variable and a flag of `teamtalkd serve`.
+type Option struct {
+	Key     string // in the file, dots for nesting
+	Flag    string // without the dashes
+	Default string
+	Help    string
+	NotYet  bool // accepted, but the listener does not exist in this version
+	value   value
+}
+
+const envPrefix = "TEAMTALK_"
+
+// envElsewhere are variables with our prefix that are no options.
+func envElsewhere() []string { return []string{"TEAMTALK_CONFIG"} }
+
+// Env is the environment variable.
+func (o Option) Env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(o.Key, ".", "_"))
+}
+
+// Form says how the value is written.
+func (o Option) Form() string { return o.value.form }
+
+// Options is the table of all settings, in the order of the documentation.
+func Options() []Option {
+	var all []Option
+	for _, group := range [][]Option{generalOptions(), listenOptions(), publicOptions(), limitsOptions(), passwordOptions(), otherOptions()} {
+		all = append(all, group...)
+	}
+	for i := range all {
+		if all[i].Flag == "" {
+			all[i].Flag = strings.NewReplacer(".", "-", "_", "-").Replace(all[i].Key)
+		}
+	}
+	return all
+}
+
+func generalOptions() []Option {
+	return []Option{
+		{Key: "data", Default: "data", Help: "directory of everything that lasts; made if it is missing",
+			value: text("a directory", func(c *Config) *string { return &c.Data })},
+		{Key: "node.id", Default: "1", Help: "id of this node in the cluster; never give the id of a lost node to another one",
+			value: word(func(c *Config) *string { return &c.Node.ID })},
+		{Key: "node.name", Default: "", Help: "name of this node in logs; empty: the host name",
+			value: text("a name", func(c *Config) *string { return &c.Node.Name })},
+	}
+}
+
+func listenOptions() []Option {
+	listen := func(key, flag, def, help string, at func(*Config) *Address) Option {
+		return Option{Key: "listen." + key, Flag: flag, Default: def, Help: help, value: address(at)}
+	}
+	all := []Option{
+		listen("tcp", "tcp", ":8000", "native protocol, plain TCP: the port of the clients that exist today", func(c *Config) *Address { return &c.Listen.TCP }),
+		listen("tls", "tls", ":8443", "native protocol and HTTP over TLS", func(c *Config) *Address { return &c.Listen.TLS }),
+		listen("quic", "quic", ":8443", "native protocol over QUIC (UDP)", func(c *Config) *Address { return &c.Listen.QUIC }),
+		listen("http", "http", ":8080", "plain HTTP: /msg_server, which clients ask first", func(c *Config) *Address { return &c.Listen.HTTP }),
+		listen("login", "login", "off", "native form of /msg_server (0x0101), on the legacy servers port 8008", func(c *Config) *Address { return &c.Listen.Login }),
+		listen("files", "files", ":8600", "legacy file transfer", func(c *Config) *Address { return &c.Listen.Files }),
+		listen("node", "node", ":7000", "node to node, mutual TLS", func(c *Config) *Address { return &c.Listen.Node }),
+		listen("ops", "ops", "127.0.0.1:8090", "operation: /healthz, /readyz, /metrics for everybody; admin API and /debug/pprof with the admin token; keep it off public networks", func(c *Config) *Address { return &c.Listen.Ops }),
+	}
+	for i := range all {
+		switch all[i].Flag {
+		case "tls", "quic", "files", "node":
+			all[i].NotYet = true
+		}
+	}
+	return all
+}
+
+func publicOptions() []Option {
+	return []Option{
+		{Key: "public.host", Default: "", Help: "name or address that clients are told to connect to; needed when listening on every address",
+			value: host(func(c *Config) *string { return &c.Public.Host })},
+		{Key: "public.tcp_port", Default: "0", Help: "native TCP port that clients are told; 0: the port listened on",
+			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.TCPPort })},
+		{Key: "public.http_port", Default: "0", Help: "HTTP port in URLs that clients are told; 0: the port listened on",
+			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.HTTPPort })},
+		{Key: "public.msfs", Default: "", Help: "base URL of the picture store that clients are told; empty: http://HOST:PORT/msfs/ of this server",
+			value: httpURL(func(c *Config) *string { return &c.Public.MSFS })},
+		{Key: "public.discovery", Default: "", Help: "URL of the page behind the clients' discovery tab; empty: http://HOST:PORT/ of this server",
+			value: httpURL(func(c *Config) *string { return &c.Public.Discovery })},
+	}
+}
+
+func limitsOptions() []Option {
+	return []Option{
+		{Key: "limits.rate", Flag: "rate", Default: "20", Help: "messages a second that a connection may send in the long run; more are executed later, none is dropped; 0: no limit",
+			value: number(0, 1e6, func(c *Config) *float64 { return &c.Limits.Rate })},
+		{Key: "limits.burst", Flag: "burst", Default: "60", Help: "messages that a connection may send at once before limits.rate holds it back",
+			value: integer(1, 1e6, func(c *Config) *int { return &c.Limits.Burst })},
+		{Key: "limits.max_connections", Flag: "max-connections", Default: "100000", Help: "sessions of this node; one more is told at its login that the server is full",
+			value: integer(1, 10_000_000, func(c *Config) *int { return &c.Limits.MaxConnections })},
+		{Key: "limits.unauthenticated", Flag: "unauthenticated", Default: "20000", Help: "connections that are not logged in, from all addresses together; one more is closed on arrival",
+			value: integer(1, 10_000_000, func(c *Config) *int { return &c.Limits.Unauthenticated })},
+		{Key: "limits.unauthenticated_per_address", Flag: "unauthenticated-per-address", Default: "1000", Help: "the same for one address; those logged in do not count, for whole offices sit behind one address",
+			value: integer(1, 10_000_000, func(c *Config) *int { return &c.Limits.UnauthenticatedPerAddress })},
+		{Key: "limits.login_deadline", Flag: "login-deadline", Default: "15s", Help: "time in which a new connection has to log in",
+			value: duration(func(c *Config) *time.Duration { return &c.Limits.LoginDeadline })},
+		{Key: "limits.idle_pc", Flag: "idle-pc", Default: "2m", Help: "silence after which a PC session ends; clients send a heartbeat every 30 s",
+			value: duration(func(c *Config) *time.Duration { return &c.Limits.IdlePC })},
+		{Key: "limits.idle_mobile", Flag: "idle-mobile", Default: "5m", Help: "silence after which a mobile session ends; clients send a heartbeat every 3 min",
+			value: duration(func(c *Config) *time.Duration { return &c.Limits.IdleMobile })},
+	}
+}
+
+func passwordOptions() []Option {
+	return []Option{
+		{Key: "password.argon2_memory", Default: "19MiB", Help: "memory of one argon2id run; a change holds for passwords set from then on",
+			value: bytes(8<<10, 4<<30, func(c *Config) *ByteSize { return &c.Password.Argon2Memory })},
+		{Key: "password.argon2_time", Default: "2", Help: "passes of one argon2id run",
+			value: integer(1, 64, func(c *Config) *int { return &c.Password.Argon2Time })},
+		{Key: "password.argon2_threads", Default: "1", Help: "threads of one argon2id run",
+			value: integer(1, 255, func(c *Config) *int { return &c.Password.Argon2Threads })},
+		{Key: "password.concurrent", Default: "0", Help: "passwords checked at once, which bounds the memory; 0: as many as there are cores",
+			value: integer(0, 1024, func(c *Config) *int { return &c.Password.Concurrent })},
+		{Key: "password.failures", Default: "10", Help: "wrong passwords for one name from one address within password.failure_window before that address has to wait; others may go on logging in under that name",
+			value: integer(1, 1e6, func(c *Config) *int { return &c.Password.Failures })},
+		{Key: "password.failures_per_address", Default: "1000", Help: "the same over all names of one address",
+			value: integer(1, 1e9, func(c *Config) *int { return &c.Password.FailuresPerAddress })},
+		{Key: "password.failure_window", Default: "30m", Help: "time for which failures count",
+			value: duration(func(c *Config) *time.Duration { return &c.Password.FailureWindow })},
+	}
+}
+
+func otherOptions() []Option {
+	return []Option{
+		{Key: "store.min_free", Default: "64MiB", Help: "free space of the disk below which writes are refused; reads go on, and writes again when there is space",
+			value: bytes(1<<20, 1<<50, func(c *Config) *ByteSize { return &c.Store.MinFree })},
+		{Key: "log.level", Default: "info", Help: "least level that is logged",
+			value: level()},
+		{Key: "log.format", Default: "text", Help: "text: key=value, for eyes and journald; json: one object to a line, for collectors",
+			value: oneOf(func(c *Config) *string { return &c.Log.Format }, "text", "json")},
+		{Key: "shutdown.timeout", Default: "10s", Help: "time for answering what was read after SIGTERM; a second SIGTERM ends at once",
+			value: duration(func(c *Config) *time.Duration { return &c.Shutdown.Timeout })},
+	}
+}
+
+func option(key string) (Option, bool) {
+	for _, o := range Options() {
+		if o.Key == key {
+			return o, true
+		}
+	}
+	return Option{}, false
+}
+
+func optionKeys() []string {
+	var keys []string
+	for _, o := range Options() {
+		keys = append(keys, o.Key)
+	}
+	return keys
+}

@@ -1,0 +1,158 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"strconv"
+
+	"teamtalk/gateway"
+	"teamtalk/internal/obs"
+	"teamtalk/raftstore"
+	"teamtalk/raftstore/state"
+	"teamtalk/service"
+	"teamtalk/service/password"
+)
+
+// buildGateway makes the rules and what speaks to clients, and starts the delivery of events.
+func (n *Node) buildGateway(context.Context) error {
+	verifier, err := password.NewVerifier(password.Config{
+		Params: password.Params{
+			MemoryKiB: uint32(n.cfg.Password.Argon2Memory >> 10),
+			Passes:    uint32(n.cfg.Password.Argon2Time),
+			Lanes:     uint8(n.cfg.Password.Argon2Threads),
+		},
+		Concurrency: n.concurrentPasswords(),
+		Registerer:  n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	accounts, err := service.NewAccounts(service.AccountsConfig{
+		Store: n.store, Verifier: verifier, Log: n.log, Registerer: n.registry,
+		NameFailures:    n.cfg.Password.Failures,
+		AddressFailures: n.cfg.Password.FailuresPerAddress,
+		FailureWindow:   n.cfg.Password.FailureWindow,
+	})
+	if err != nil {
+		return err
+	}
+	n.admin = service.NewAdmin(n.store, n.store, verifier)
+	events, signals := n.bus.Subscribe("gateway"), n.bus.Signals("gateway")
+	n.steps.started("subscriptions", func(context.Context) error {
+		events.Close()
+		signals.Close()
+		return nil
+	})
+	n.gateway, err = gateway.New(gateway.Config{
+		Services: gateway.Services{
+			Accounts: accounts,
+			Devices:  service.NewDevices(n.store),
+			Buddies:  service.NewBuddies(n.store, nil),
+			Messages: service.NewMessages(n.store),
+			Groups:   service.NewGroups(n.store),
+			Files:    service.NewFiles(n.store, nil),
+		},
+		Events: events, Signals: signals, Signaler: n.bus, Presence: n.bus.Presence(),
+		Limits: gateway.Limits{
+			Connections:               n.cfg.Limits.MaxConnections,
+			Unauthenticated:           n.cfg.Limits.Unauthenticated,
+			UnauthenticatedPerAddress: n.cfg.Limits.UnauthenticatedPerAddress,
+			SendsPerSecond:            n.cfg.Limits.Rate,
+			SendBurst:                 n.cfg.Limits.Burst,
+		},
+		Timing:     gateway.Timing{Login: n.cfg.Limits.LoginDeadline, IdlePC: n.cfg.Limits.IdlePC, IdleMobile: n.cfg.Limits.IdleMobile},
+		Log:        n.log,
+		Registerer: n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	n.runGateway()
+	return nil
+}
+
+// runGateway delivers events until its step is stopped.
+func (n *Node) runGateway() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { // ended and joined by the step below, for it reads from the store
+		defer close(done)
+		if err := n.gateway.Run(ctx); ctx.Err() == nil {
+			n.fail(fmt.Errorf("delivery of events ended: %w", err))
+		}
+	}()
+	n.steps.started("delivery of events", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+}
+
+func (n *Node) concurrentPasswords() int {
+	if n.cfg.Password.Concurrent > 0 {
+		return n.cfg.Password.Concurrent
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// msgServer tells clients where to connect; called when the ports are known.
+func (n *Node) msgServer() (*gateway.MsgServer, error) {
+	host, base := n.publicHost(), ""
+	if n.sockets.http != nil {
+		port := n.cfg.Public.HTTPPort
+		if port == 0 {
+			port = portOf(n.sockets.http.Addr())
+		}
+		base = "http://" + net.JoinHostPort(host, strconv.Itoa(int(port))) + "/"
+	}
+	c := gateway.MsgServerConfig{Host: host, Port: n.cfg.Public.TCPPort, MSFS: n.cfg.Public.MSFS, Discovery: n.cfg.Public.Discovery,
+		Availability: n.gateway.Availability, Log: n.log}
+	if c.Port == 0 && n.sockets.tcp != nil {
+		c.Port = portOf(n.sockets.tcp.Addr())
+	}
+	if c.MSFS == "" && base != "" {
+		c.MSFS = base + "msfs/"
+	}
+	if c.Discovery == "" {
+		c.Discovery = base
+	}
+	return gateway.NewMsgServer(c)
+}
+
+// publicHost is what clients connect to: what is configured, or the one address listened on.
+func (n *Node) publicHost() string {
+	if n.cfg.Public.Host != "" {
+		return n.cfg.Public.Host
+	}
+	for _, at := range []Address{n.cfg.Listen.TCP, n.cfg.Listen.HTTP, n.cfg.Listen.Login} {
+		if host, _, err := net.SplitHostPort(string(at)); err == nil {
+			return unzoned(host)
+		}
+	}
+	return ""
+}
+
+// unzoned is the address without an interface's name, which means nothing elsewhere.
+func unzoned(host string) string {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.WithZone("").String()
+	}
+	return host
+}
+
+// storeConfig is the store of a cluster of one.
+func (n *Node) storeConfig() state.Config {
+	return state.Config{Config: raftstore.Config{
+		Dir:        n.cfg.Data,
+		NodeID:     raftstore.NodeID(n.cfg.Node.ID),
+		Publisher:  n.bus,
+		Fatal:      func(err error) { n.fail(fmt.Errorf("the store cannot go on: %w", err)) },
+		Logger:     n.log,
+		Registerer: n.registry,
+		Version:    obs.BuildVersion().Version,
+		Tuning:     raftstore.Tuning{DiskReserve: uint64(n.cfg.Store.MinFree)},
+	}}
+}

@@ -1,0 +1,42 @@
+package node
+
+import (
+	"teamtalk/bus"
+	"teamtalk/gateway"
+	"teamtalk/internal/admin"
+	"teamtalk/raftstore"
+	"teamtalk/raftstore/state"
+	"teamtalk/service"
+)
+
+// Every seam between parts that do not know each other: on the left the interface of the one who needs it, on the right who has it.
+var (
+	_ service.AccountStore   = (*state.Store)(nil)
+	_ service.MessageStore   = (*state.Store)(nil)
+	_ service.BuddyStore     = (*state.Store)(nil)
+	_ service.GroupStore     = (*state.Store)(nil)
+	_ service.FileStore      = (*state.Store)(nil)
+	_ service.DeviceStore    = (*state.Store)(nil)
+	_ service.AdminDirectory = (*state.Store)(nil)
+	_ service.AdminGroups    = (*state.Store)(nil)
+
+	_ gateway.Accounts = (*service.Accounts)(nil)
+	_ gateway.Devices  = (*service.Devices)(nil)
+	_ gateway.Buddies  = (*service.Buddies)(nil)
+	_ gateway.Messages = (*service.Messages)(nil)
+	_ gateway.Groups   = (*service.Groups)(nil)
+	_ gateway.Files    = (*service.Files)(nil)
+
+	_ gateway.Events   = (*bus.Subscription)(nil)
+	_ gateway.Signals  = (*bus.SignalSubscription)(nil)
+	_ gateway.Signaler = (*bus.Bus)(nil)
+	_ gateway.Presence = (*bus.Presence)(nil)
+
+	_ raftstore.Publisher = (*bus.Bus)(nil)
+
+	_ admin.Users       = (*service.Admin)(nil)
+	_ admin.Departments = (*service.Admin)(nil)
+	_ admin.Groups      = (*service.Admin)(nil)
+
+	_ demoStore = (*service.Admin)(nil)
+)
