@@ -87,9 +87,6 @@ func (t MsgType) SessionType() SessionType {
 // IsAudio reports whether the data is 4 bytes of seconds and then sound.
 func (t MsgType) IsAudio() bool { return t&0x0f == 0x02 }
 
-// MaxMessageBytes bounds a message's data as stored: 64 KiB of text, and room for a minute of sound.
-const MaxMessageBytes = 1 << 20
-
 // Message is one stored message.
 type Message struct {
 	Conversation Conversation

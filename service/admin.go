@@ -99,7 +99,7 @@ func (a *Admin) AddDemoUsers(ctx context.Context, users []protocol.User, typed s
 	}
 	added := make([]protocol.NewUser, 0, len(users))
 	for _, u := range users {
-		if err := checkUser(u); err != nil {
+		if err := u.Check(); err != nil {
 			return wrap("user "+u.Name, err)
 		}
 		added = append(added, protocol.NewUser{User: u, PasswordHash: hash})
@@ -125,36 +125,10 @@ func (a *Admin) addUsers(ctx context.Context, users []protocol.NewUser) ([]proto
 
 // EditUser replaces the fields given; Status disables and enables.
 func (a *Admin) EditUser(ctx context.Context, cmd protocol.EditUser) (protocol.User, error) {
-	u, err := a.User(ctx, cmd.User)
-	if err != nil {
-		return protocol.User{}, err
-	}
-	replace(&u.Nick, cmd.Nick)
-	replace(&u.Gender, cmd.Gender)
-	replace(&u.Avatar, cmd.Avatar)
-	replace(&u.Email, cmd.Email)
-	replace(&u.Phone, cmd.Phone)
-	replace(&u.Domain, cmd.Domain)
-	replace(&u.Status, cmd.Status)
-	replace(&u.Sign, cmd.Sign)
-	if err := checkUser(u); err != nil {
-		return protocol.User{}, err
-	}
-	if cmd.Department != nil {
-		if err := a.checkDepartment(*cmd.Department); err != nil {
-			return protocol.User{}, err
-		}
-	}
 	if err := execute0(ctx, a.directory, "edit user", &cmd); err != nil {
 		return protocol.User{}, err
 	}
 	return a.User(ctx, cmd.User)
-}
-
-func replace[T any](field, with *T) {
-	if with != nil {
-		*field = *with
-	}
 }
 
 // SetPassword sets a password as typed and ends the user's sessions; "" means that nobody can log in until there is one.
@@ -178,7 +152,7 @@ func (a *Admin) hash(ctx context.Context, typed string) (string, error) {
 }
 
 func (a *Admin) checkNewUser(u protocol.User) error {
-	if err := checkUser(u); err != nil {
+	if err := u.Check(); err != nil {
 		return err
 	}
 	return a.checkDepartment(u.Department)

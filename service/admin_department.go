@@ -15,7 +15,7 @@ func (a *Admin) ListDepartments(context.Context) ([]protocol.Department, error) 
 // PutDepartment adds a department (ID 0) or replaces one; Deleted disables it. Names are unique among those not deleted.
 // COMPAT: Android keeps only one of two departments with the same name.
 func (a *Admin) PutDepartment(ctx context.Context, d protocol.Department) (protocol.Department, error) {
-	if err := checkName("department name", d.Name, maxDepartmentName); err != nil {
+	if err := protocol.CheckName("department name", d.Name, protocol.MaxDepartmentName); err != nil {
 		return protocol.Department{}, err
 	}
 	all, err := a.ListDepartments(ctx)

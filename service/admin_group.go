@@ -49,11 +49,6 @@ func (a *Admin) EditGroup(ctx context.Context, cmd protocol.EditGroup) (protocol
 	if err != nil {
 		return protocol.Group{}, err
 	}
-	replace(&g.Name, cmd.Name)
-	replace(&g.Avatar, cmd.Avatar)
-	if err := checkGroup(protocol.CreateGroup{Name: g.Name, Avatar: g.Avatar}); err != nil {
-		return protocol.Group{}, err
-	}
 	if err := execute0(ctx, a.groups, "edit group", &cmd); err != nil {
 		return protocol.Group{}, err
 	}

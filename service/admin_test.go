@@ -90,27 +90,12 @@ func TestEditUser(t *testing.T) {
 	if c, ok := s.last().(*protocol.EditUser); !ok || *c != cmd {
 		t.Errorf("%#v", s.last())
 	}
-	for name, tt := range map[string]struct {
-		cmd  protocol.EditUser
-		want protocol.Code
-	}{
-		"unknown":    {protocol.EditUser{User: 2, Nick: ptr("x")}, protocol.CodeNotFound},
-		"nick":       {protocol.EditUser{User: 1, Nick: ptr("\x00")}, protocol.CodeInvalid},
-		"gender":     {protocol.EditUser{User: 1, Gender: ptr(uint8(3))}, protocol.CodeInvalid},
-		"status":     {protocol.EditUser{User: 1, Status: ptr(protocol.UserStatus(9))}, protocol.CodeInvalid},
-		"department": {protocol.EditUser{User: 1, Department: ptr(protocol.DeptID(9))}, protocol.CodeNotFound},
-	} {
-		s.commands = nil
-		_, err := a.EditUser(ctx, tt.cmd)
-		wantCode(t, name, err, tt.want)
-		if s.last() != nil {
-			t.Errorf("%s: executed", name)
-		}
-	}
+	_, err := a.EditUser(ctx, protocol.EditUser{User: 2, Nick: ptr("x")})
+	wantCode(t, "unknown user", err, protocol.CodeNotFound)
 	if u, err := a.UserNamed(ctx, "alice"); u.ID != 1 || err != nil {
 		t.Errorf("%+v, %v", u, err)
 	}
-	_, err := a.UserNamed(ctx, "bob")
+	_, err = a.UserNamed(ctx, "bob")
 	wantCode(t, "by an unknown name", err, protocol.CodeNotFound)
 }
 
@@ -196,8 +181,6 @@ func TestAdminGroups(t *testing.T) {
 	}
 	_, err = a.ChangeMembers(ctx, protocol.ChangeMembers{Group: 1, Change: protocol.MembersAdd})
 	wantCode(t, "nobody", err, protocol.CodeInvalid)
-	_, err = a.EditGroup(ctx, protocol.EditGroup{Group: 1, Name: ptr("")})
-	wantCode(t, "empty name", err, protocol.CodeInvalid)
 	_, err = a.EditGroup(ctx, protocol.EditGroup{Group: 99, Close: true})
 	wantCode(t, "unknown", err, protocol.CodeNotFound)
 	if g, err := a.EditGroup(ctx, protocol.EditGroup{Group: 1, Name: ptr("new")}); err != nil || g.ID != 1 {

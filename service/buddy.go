@@ -137,7 +137,7 @@ func (b *Buddies) ChangeSign(ctx context.Context, me protocol.UserID, sign strin
 	if err := signedIn(me); err != nil {
 		return err
 	}
-	if err := checkText("signature", sign, maxSign); err != nil {
+	if err := protocol.CheckText("signature", sign, protocol.MaxSign); err != nil {
 		return err
 	}
 	return execute0(ctx, b.store, "change signature", &protocol.ChangeSign{User: me, Sign: sign})
@@ -148,7 +148,7 @@ func (b *Buddies) ChangeAvatar(ctx context.Context, me protocol.UserID, avatar s
 	if err := signedIn(me); err != nil {
 		return err
 	}
-	if err := checkLine("avatar", avatar, maxAvatar); err != nil {
+	if err := protocol.CheckLine("avatar", avatar, protocol.MaxAvatar); err != nil {
 		return err
 	}
 	return execute0(ctx, b.store, "change avatar", &protocol.ChangeAvatar{User: me, Avatar: avatar})

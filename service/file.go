@@ -50,7 +50,7 @@ func (f *Files) Offline(_ context.Context, me protocol.UserID) ([]protocol.Offli
 
 // AddOffline notes that a file of the user's, of size bytes, waits for another [TT-FILE-3].
 func (f *Files) AddOffline(ctx context.Context, me, to protocol.UserID, taskID, name string, size uint32) error {
-	if err := checkName("task id", taskID, maxTaskID); err != nil {
+	if err := protocol.CheckName("task id", taskID, protocol.MaxTaskID); err != nil {
 		return err
 	}
 	if err := f.checkFile(me, to, name); err != nil {
@@ -68,7 +68,7 @@ func (f *Files) DeleteOffline(ctx context.Context, actor, from, to protocol.User
 	if actor != from && actor != to {
 		return protocol.Errorf(protocol.CodeForbidden, "neither sender nor receiver of the file")
 	}
-	if err := checkName("task id", taskID, maxTaskID); err != nil {
+	if err := protocol.CheckName("task id", taskID, protocol.MaxTaskID); err != nil {
 		return err
 	}
 	cmd := protocol.DeleteOfflineFile{Actor: actor, From: from, To: to, TaskID: taskID}
@@ -83,7 +83,7 @@ func (f *Files) checkFile(me, to protocol.UserID, name string) error {
 	if me == to {
 		return protocol.Errorf(protocol.CodeInvalid, "a file cannot go to oneself")
 	}
-	if err := checkName("file name", name, maxFileName); err != nil {
+	if err := protocol.CheckName("file name", name, protocol.MaxFileName); err != nil {
 		return err
 	}
 	u, err := f.store.UserByID(to)

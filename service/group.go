@@ -114,10 +114,10 @@ func (g *Groups) Create(ctx context.Context, cmd protocol.CreateGroup) (protocol
 }
 
 func checkGroup(cmd protocol.CreateGroup) error {
-	if err := checkName("group name", cmd.Name, maxGroupName); err != nil {
+	if err := protocol.CheckName("group name", cmd.Name, protocol.MaxGroupName); err != nil {
 		return err
 	}
-	return checkLine("group avatar", cmd.Avatar, maxAvatar)
+	return protocol.CheckLine("group avatar", cmd.Avatar, protocol.MaxAvatar)
 }
 
 // ChangeMembers adds those listed who exist, or removes those listed. CodeNotFound means that the group is unknown; who

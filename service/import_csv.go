@@ -167,7 +167,7 @@ func (f *rowReader) read(line int, record []string) importRow {
 	if row.user.Department, err = f.department(trimmed("department")); err != nil {
 		bad("%v", err)
 	}
-	if err := checkUser(row.user); err != nil {
+	if err := row.user.Check(); err != nil {
 		bad("%v", err)
 	}
 	row.typed = field("password") // not trimmed: blanks count

@@ -267,7 +267,7 @@ func FuzzImport(f *testing.F) {
 		}
 		names := make(map[string]bool)
 		for _, r := range rows {
-			if checkUser(r.user) != nil || names[r.user.Name] || password.Validate(r.legacy) != nil {
+			if r.user.Check() != nil || names[r.user.Name] || password.Validate(r.legacy) != nil {
 				t.Errorf("accepted %+v", r)
 			}
 			names[r.user.Name] = true

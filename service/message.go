@@ -66,9 +66,9 @@ func checkMessage(cmd protocol.SendMessage) error {
 	if cmd.To == protocol.WithUser(cmd.From) {
 		return protocol.Errorf(protocol.CodeInvalid, "a message cannot go to oneself")
 	}
-	least, most := 1, maxTextData
+	least, most := 1, protocol.MaxTextData
 	if cmd.Type.IsAudio() {
-		least, most = audioHeader+1, maxAudioData
+		least, most = protocol.AudioHeader+1, protocol.MaxAudioData
 	}
 	switch {
 	case len(cmd.Data) < least:

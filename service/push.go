@@ -27,7 +27,7 @@ func (d *Devices) Register(ctx context.Context, me protocol.UserID, client proto
 	if !client.IsMobile() {
 		return protocol.Errorf(protocol.CodeForbidden, "only mobiles register for notifications")
 	}
-	if err := checkLine("device token", token, maxDeviceToken); err != nil {
+	if err := protocol.CheckLine("device token", token, protocol.MaxDeviceToken); err != nil {
 		return err
 	}
 	return execute0(ctx, d.store, "register device", &protocol.RegisterDevice{User: me, Client: client, Token: token})

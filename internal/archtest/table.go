@@ -41,7 +41,7 @@ func ImportTable() Table {
 				Imports: []string{"internal/obs"},
 				Modules: []string{raft, "github.com/hashicorp/raft-boltdb/v2", "github.com/hashicorp/go-hclog", bolt, prom, sys, sync}},
 			{Dir: "raftstore/state", Why: "the replicated state machine and its queries",
-				Imports: []string{"raftstore", "internal/obs"}, Modules: []string{bolt, cbor, prom, raft}},
+				Imports: []string{"raftstore", "internal/obs"}, Modules: []string{bolt, cbor}},
 
 			{Dir: "internal/obs", Why: "logs, metrics, health, version", Modules: []string{prom}},
 			{Dir: "internal/admin", Why: "the operators' HTTP API and its Go client",

@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"teamtalk/protocol"
+	"teamtalk/protocol/crypt"
+)
+
+// Services are the rules that requests are carried out by.
+type Services struct {
+	Accounts Accounts
+	Devices  Devices
+	Buddies  Buddies
+	Messages Messages
+	Groups   Groups
+	Files    Files
+}
+
+// Events is the gateway's subscription to what happens, in log order.
+type Events interface {
+	// Next waits for events; a protocol.Jumped among them means that some are missing.
+	Next(ctx context.Context) ([]protocol.Event, error)
+}
+
+// Signals is the gateway's subscription to what is ephemeral.
+type Signals interface {
+	Next(ctx context.Context) ([]protocol.Signal, error)
+}
+
+// Signaler tells all nodes, this one included.
+type Signaler interface {
+	Signal(sig protocol.Signal)
+}
+
+// Presence is the table of who is connected anywhere in the cluster.
+type Presence interface {
+	Joined(u protocol.UserID, c protocol.ClientType)
+	Left(u protocol.UserID, c protocol.ClientType)
+	PCOnline(u protocol.UserID) bool
+}
+
+// Config is what a Server is made of. All parts are required, except where a nil or zero value is explained.
+type Config struct {
+	Services Services
+	Events   Events
+	Signals  Signals
+	Signaler Signaler
+	Presence Presence
+
+	Limits Limits
+	Timing Timing
+	// FileAddresses are those of the transfer service; empty as long as there is none.
+	FileAddresses []FileAddress
+	// TextKey is the key of message texts, 32 bytes as in all clients; empty: the clients' default.
+	TextKey string
+
+	Log        *slog.Logger          // nil: slog.Default()
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// FileAddress is where a client finds the transfer service.
+type FileAddress struct {
+	Host string
+	Port uint16
+}
+
+// Limits bound what clients may use. Zero values mean the default given, unless said otherwise.
+type Limits struct {
+	Connections               int     // logged in, 100,000 [TT-LOGIN-12]
+	Unauthenticated           int     // not logged in, all together, 20,000
+	UnauthenticatedPerAddress int     // 1,000 [TT-LIMIT-2]
+	SendsPerSecond            float64 // messages of one connection; 0: no limit [TT-LIMIT-1]
+	SendBurst                 int     // messages at once; 60
+	Parked                    int     // messages that wait for the rate, 256 [TT-LIMIT-1]
+	ParkedBytes               int     // 1 MiB
+	InFlight                  int     // messages of one connection on their way through the log, 64
+	InFlightBytes             int     // 1 MiB
+	QueueBytes                int     // of pushes, and again of answers, that wait for a connection, 256 KiB [TT-LIMIT-3]
+}
+
+// Timing holds the times the protocol gives. Zero values mean the default given.
+type Timing struct {
+	Login         time.Duration // from the connection to the login, 15 s [TT-LOGIN-2]
+	IdlePC        time.Duration // without a PDU, 120 s [TT-HB-2]
+	IdleMobile    time.Duration // without a PDU, 300 s [TT-HB-2]
+	KickGrace     time.Duration // until a kicked connection is closed, 3 s [TT-KICK-2]
+	OfflineGrace  time.Duration // until a user without a PC session is said to be offline, 3 s [TT-PRES-2]
+	Flush         time.Duration // for the last bytes of a connection, and for the client to read them, 2 s
+	PresenceEvery time.Duration // between two rounds of presence, 100 ms
+	JumpPace      time.Duration // between two connections ended after a jump, 1 ms
+	ResendWindow  time.Duration // in which a repeated message is recognised, 10 s [TT-MSG-6]
+	RetryFor      time.Duration // how long a message of unknown outcome is proposed again, 10 s
+}
+
+func (c Config) complete() (Config, error) {
+	for name, part := range map[string]any{"Accounts": c.Services.Accounts, "Devices": c.Services.Devices, "Buddies": c.Services.Buddies,
+		"Messages": c.Services.Messages, "Groups": c.Services.Groups, "Files": c.Services.Files, "Events": c.Events, "Signals": c.Signals,
+		"Signaler": c.Signaler, "Presence": c.Presence} {
+		if part == nil {
+			return c, fmt.Errorf("gateway: %s is missing", name)
+		}
+	}
+	if c.TextKey == "" {
+		c.TextKey = crypt.DefaultKey
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	c.Limits.complete()
+	c.Timing.complete()
+	return c, nil
+}
+
+func (l *Limits) complete() {
+	orDefault(&l.Connections, 100_000)
+	orDefault(&l.Unauthenticated, 20_000)
+	orDefault(&l.UnauthenticatedPerAddress, 1_000)
+	orDefault(&l.SendBurst, 60)
+	orDefault(&l.Parked, 256)
+	orDefault(&l.ParkedBytes, 1<<20)
+	orDefault(&l.InFlight, 64)
+	orDefault(&l.InFlightBytes, 1<<20)
+	orDefault(&l.QueueBytes, 256<<10)
+}
+
+func (t *Timing) complete() {
+	orDefault(&t.Login, 15*time.Second)
+	orDefault(&t.IdlePC, 120*time.Second)
+	orDefault(&t.IdleMobile, 300*time.Second)
+	orDefault(&t.KickGrace, 3*time.Second)
+	orDefault(&t.OfflineGrace, 3*time.Second)
+	orDefault(&t.Flush, 2*time.Second)
+	orDefault(&t.PresenceEvery, 100*time.Millisecond)
+	orDefault(&t.JumpPace, time.Millisecond)
+	orDefault(&t.ResendWindow, 10*time.Second)
+	orDefault(&t.RetryFor, 10*time.Second)
+}
+
+func orDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}

@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pdu"
+)
+
+// FuzzDispatch sends arbitrary bytes as requests, before or after login. Whatever comes: no panic, the session either goes on and answers, or
+// has been closed; and a bystander is served.
+func FuzzDispatch(f *testing.F) {
+	for _, row := range pdu.Table() {
+		f.Add(true, uint16(row.Command), uint16(row.Command), []byte{8, 1, 16, 2, 24, 1, 32, 0, 40, 1, 50, 1, 'x'}, []byte{})
+	}
+	f.Add(false, uint16(pdu.CmdLoginReq), uint16(0x0103), []byte("\x0a\x05user1\x12\x01x\x18\x01\x20\x11"), []byte{0, 0, 0, 1})
+	f.Add(true, uint16(pdu.CmdMsgData), uint16(0x0301), []byte{8, 0, 16, 2, 24, 0, 32, 0, 40, 1, 50, 3, 'a', 'b', 'c'}, []byte{0, 0})
+	f.Fuzz(func(t *testing.T, loggedIn bool, cmd1, cmd2 uint16, body, raw []byte) {
+		synctest.Test(t, func(t *testing.T) {
+			s, stop := newStage(t, nil)
+			defer stop()
+			bystander := s.login(2, windows)
+			c := s.dial()
+			if loggedIn {
+				c.send(pdu.CmdLoginReq, 1, loginReq("user1", pb.ClientType_CLIENT_TYPE_ANDROID))
+			}
+			c.take()
+			go func() {
+				for _, cmd := range []uint16{cmd1, cmd2} {
+					_, _ = c.conn.Write(pdu.AppendRaw(nil, pdu.Header{Command: pdu.Command(cmd), Seq: 9}, body))
+				}
+				_, _ = c.conn.Write(raw)
+				_, _ = c.conn.Write(beat(77))
+			}()
+			c.take()
+			if panics := s.metric("panics_total"); panics != 0 {
+				t.Fatalf("a handler panicked: %s", s.log)
+			}
+			bystander.write(beat(5))
+			got := bystander.take()
+			if len(got) == 0 || got[len(got)-1].Header.Seq != 5 {
+				t.Fatal("the bystander is not served")
+			}
+			c.close()
+			c.mu.Lock()
+			err := c.err
+			c.mu.Unlock()
+			if err == nil {
+				t.Fatal("the connection did not end")
+			}
+		})
+	})
+}

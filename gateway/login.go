@@ -1,0 +1,180 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"teamtalk/protocol"
+	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pdu"
+)
+
+// Accounts decides who may log in.
+type Accounts interface {
+	// Authenticate checks a name and the password as the client sends it. The message of an Unauthenticated or RateLimited error is
+	// shown to the user; any other error means that it cannot be decided now.
+	Authenticate(ctx context.Context, name, password string, from netip.Addr) (protocol.User, error)
+}
+
+// Devices keeps what push notifications need.
+type Devices interface {
+	// Register tells where the user's mobile is pushed to; an empty token unregisters.
+	Register(ctx context.Context, me protocol.UserID, c protocol.ClientType, token string) error
+	SetPushShield(ctx context.Context, me protocol.UserID, on bool) error
+	PushShield(ctx context.Context, me protocol.UserID) (bool, error)
+}
+
+// What a refused login shows to the user [TT-LOGIN-3].
+const (
+	textWelcome     = "成功"
+	textUnavailable = "服务器暂时不可用，请稍后再试"
+	textFull        = "服务器已满，请稍后再试"
+	textClient      = "不支持的客户端"
+)
+
+// login is 0x0103 [TT-LOGIN-3] [TT-LOGIN-4] [TT-LOGIN-12] [TT-DIFF-26]. It runs before others of the connection, on its own goroutine, so that the work of checking
+// a password holds up nobody else.
+func (s *session) login(h pdu.Header, m *pb.IMLoginReq) error {
+	if s.user != 0 { // [TT-LOGIN-5]
+		return protocol.Errorf(protocol.CodeInvalid, "already logged in")
+	}
+	client := protocol.ClientType(m.GetClientType())
+	if client == protocol.ClientWeb || client == protocol.ClientTerminal { // [TT-LOGIN-7]
+		s.refuseLogin(h, pb.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED, textClient)
+		return nil
+	}
+	user, err := s.srv.services.Accounts.Authenticate(s.ctx, m.GetUserName(), m.GetPassword(), s.addr)
+	if err != nil {
+		result, text := loginRefusal(err)
+		s.srv.log.Info("login refused", "name", m.GetUserName(), "client", client, "remote", s.addr, "error", err)
+		s.refuseLogin(h, result, text)
+		return nil
+	}
+	if !s.srv.sessions.hasRoom(user.ID, client, &s.srv.limits) {
+		result, text, why := pb.ResultType_REFUSE_REASON_MSG_SERVER_FULL, textFull, refusedFull
+		if s.srv.sessions.isStopped() {
+			result, text, why = pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable, refusedStopping
+		}
+		s.srv.metrics.refused.WithLabelValues(string(why)).Inc()
+		s.refuseLogin(h, result, text)
+		return nil
+	}
+	s.welcome(h, m, user, client)
+	return nil
+}
+
+// welcome answers before the session is known to anybody, so that the answer precedes every push [TT-LOGIN-4].
+func (s *session) welcome(h pdu.Header, m *pb.IMLoginReq, user protocol.User, client protocol.ClientType) {
+	info := userToWire(user)
+	info.Status = new(uint32(0)) // COMPAT: as the legacy servers
+	s.answer(h, pdu.CmdLoginRes, &pb.IMLoginRes{
+		ServerTime:   new(protocol.TimeOf(time.Now()).Unix()),
+		ResultCode:   pb.ResultType_REFUSE_REASON_NONE.Enum(),
+		ResultString: new(textWelcome),
+		OnlineStatus: m.OnlineStatus,
+		UserInfo:     info,
+	})
+	if !s.srv.arrive(s, user.ID, client) { // it filled up in this moment
+		s.end(ending{reason: reasonRefused, code: protocol.CodeUnavailable})
+		return
+	}
+	s.alive(s.idleTime())
+	s.srv.metrics.logins.WithLabelValues(pb.ResultType_REFUSE_REASON_NONE.String()).Inc()
+	s.srv.log.Info("logged in", "user", s.user, "client", client, "version", m.GetClientVersion(), "remote", s.addr, "conn", s.id)
+}
+
+// refuseLogin answers with a text, without which iOS shows nothing, and closes [TT-LOGIN-3].
+func (s *session) refuseLogin(h pdu.Header, result pb.ResultType, text string) {
+	s.srv.metrics.logins.WithLabelValues(result.String()).Inc()
+	s.answer(h, pdu.CmdLoginRes, &pb.IMLoginRes{
+		ServerTime:   new(protocol.TimeOf(time.Now()).Unix()),
+		ResultCode:   result.Enum(),
+		ResultString: new(text),
+	})
+	s.end(ending{reason: reasonRefused, code: protocol.CodeUnauthenticated, hurry: true})
+}
+
+// loginRefusal is what a client is told: a wrong password and a throttled one look alike but for the text [TT-LOGIN-6].
+func loginRefusal(err error) (pb.ResultType, string) {
+	switch protocol.CodeOf(err) {
+	case protocol.CodeUnauthenticated, protocol.CodeRateLimited, protocol.CodeForbidden, protocol.CodeInvalid:
+		var e *protocol.Error
+		errors.As(err, &e) // CodeOf found one
+		return pb.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED, e.Message
+	default:
+		return pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable
+	}
+}
+
+// logout is 0x0105. Only that of a mobile unregisters the device token [TT-LOGIN-8] [TT-DIFF-6].
+func (s *session) logout(p pdu.PDU) error {
+	var err error
+	if s.client.IsMobile() {
+		err = s.srv.services.Devices.Register(s.ctx, s.user, s.client, "")
+	}
+	s.answer(p.Header, pdu.CmdLogoutRes, &pb.IMLogoutRsp{ResultCode: new(uint32(0))})
+	s.end(ending{reason: reasonLogout, hurry: true})
+	return err
+}
+
+// deviceToken is 0x0108 [TT-LOGIN-9].
+func (s *session) deviceToken(h pdu.Header, m *pb.IMDeviceTokenReq) error {
+	if !s.client.IsMobile() {
+		return protocol.Errorf(protocol.CodeForbidden, "a device token from a PC")
+	}
+	err := s.srv.services.Devices.Register(s.ctx, s.user, s.client, m.GetDeviceToken())
+	if err != nil {
+		return err
+	}
+	s.answer(h, pdu.CmdDeviceTokenRes, &pb.IMDeviceTokenRsp{UserId: new(uint32(s.user))}) // [TT-DIFF-6]
+	return nil
+}
+
+// kickPC is 0x010a [TT-KICK-3].
+func (s *session) kickPC(h pdu.Header, _ *pb.IMKickPCClientReq) error {
+	if !s.client.IsMobile() {
+		return protocol.Errorf(protocol.CodeForbidden, "a kick from a PC")
+	}
+	for _, pc := range s.srv.sessions.of(s.user) {
+		if !pc.client.IsMobile() && pc.kick(reasonByMobile, kickFrame(s.srv, s.user, reasonByMobile)) {
+			s.srv.log.Info("session kicked by the user's mobile", "user", s.user, "conn", pc.id, "by", s.id)
+		}
+	}
+	s.answer(h, pdu.CmdKickPCRes, &pb.IMKickPCClientRsp{UserId: new(uint32(s.user)), ResultCode: new(uint32(0))})
+	return nil
+}
+
+// kickFrame is 0x0107 with the user's own id [TT-KICK-1].
+func kickFrame(srv *Server, u protocol.UserID, why reason) []byte {
+	code := pb.KickReasonType_KICK_REASON_DUPLICATE_USER
+	if why == reasonByMobile {
+		code = pb.KickReasonType_KICK_REASON_MOBILE_KICK
+	}
+	srv.metrics.out(pdu.CmdKickUser, 1)
+	return srv.appendPush(nil, pdu.CmdKickUser, &pb.IMKickUser{UserId: new(uint32(u)), KickReason: code.Enum()})
+}
+
+// pushShield is 0x010c [TT-LOGIN-10].
+func (s *session) pushShield(h pdu.Header, m *pb.IMPushShieldReq) error {
+	on := m.GetShieldStatus() != 0
+	err := s.srv.services.Devices.SetPushShield(s.ctx, s.user, on)
+	res := &pb.IMPushShieldRsp{UserId: new(uint32(s.user)), ResultCode: resultToWire(err)}
+	if err == nil {
+		res.ShieldStatus = shieldToWire(on)
+	}
+	s.answer(h, pdu.CmdPushShieldRes, res)
+	return err
+}
+
+// queryPushShield is 0x010e [TT-LOGIN-10].
+func (s *session) queryPushShield(h pdu.Header, _ *pb.IMQueryPushShieldReq) error {
+	on, err := s.srv.services.Devices.PushShield(s.ctx, s.user)
+	res := &pb.IMQueryPushShieldRsp{UserId: new(uint32(s.user)), ResultCode: resultToWire(err)}
+	if err == nil {
+		res.ShieldStatus = shieldToWire(on)
+	}
+	s.answer(h, pdu.CmdQueryPushShieldRes, res)
+	return err
+}

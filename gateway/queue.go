@@ -1,0 +1,221 @@
+package gateway
+
+import (
+	"sync"
+
+	"teamtalk/protocol/pdu"
+)
+
+const (
+	batchFrames = 64        // most frames of one write
+	batchBytes  = 256 << 10 // most bytes of one write, unless one frame is larger
+	keepFrames  = 8         // room that an idle queue keeps
+)
+
+// verdict is what became of a frame offered to a queue.
+type verdict uint8
+
+const (
+	queued verdict = iota
+	full           // no room for a push
+	closed         // nothing is taken any more
+)
+
+type frame struct {
+	bytes []byte
+	push  bool
+}
+
+// outQueue holds the frames that wait for one connection [TT-LIMIT-3]. Pushes and answers are bounded apart: a long answer to the client
+// must not make it lose its session to the next push. Bytes count until they are written.
+type outQueue struct {
+	limit int // bytes of pushes, and of answers before reading pauses
+
+	mu      sync.Mutex // guards what follows
+	work    sync.Cond  // there is something to write, or the queue closes
+	room    sync.Cond  // answers went below the limit, or the queue closes
+	frames  []frame
+	head    int      // of frames: those before are gone
+	batch   [][]byte // being written
+	pushes  int      // bytes queued and being written
+	answers int
+	writing [2]int // bytes of the batch: answers, pushes
+	closing bool   // nothing more is taken in
+}
+
+func (q *outQueue) init(limit int) {
+	q.limit = limit
+	q.work.L = &q.mu
+	q.room.L = &q.mu
+}
+
+// answer queues a frame that the client asked for. There is always room: the reader waits before it asks for more.
+func (q *outQueue) answer(b []byte) verdict {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closing {
+		return closed
+	}
+	q.answers += len(b)
+	q.addLocked(frame{b, false})
+	return queued
+}
+
+// push queues a frame that the client did not ask for, if the pushes waiting leave share of the room; an empty queue takes anything.
+func (q *outQueue) push(b []byte, share int) verdict {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closing {
+		return closed
+	}
+	if q.pushes > 0 && q.pushes+len(b) > q.limit/share {
+		return full
+	}
+	q.pushes += len(b)
+	q.addLocked(frame{b, true})
+	return queued
+}
+
+// last queues a final frame, whatever waits, and takes no more.
+func (q *outQueue) last(b []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closing {
+		return
+	}
+	q.pushes += len(b)
+	q.addLocked(frame{b, true})
+	q.closing = true
+	q.room.Broadcast()
+}
+
+func (q *outQueue) addLocked(f frame) {
+	if len(q.frames) == cap(q.frames) && 2*q.head > len(q.frames) {
+		rest := copy(q.frames, q.frames[q.head:])
+		clear(q.frames[rest:])
+		q.frames, q.head = q.frames[:rest], 0
+	}
+	q.frames = append(q.frames, f)
+	if len(q.frames)-q.head == 1 {
+		q.work.Signal()
+	}
+}
+
+// close takes no more frames; those there are will be written.
+func (q *outQueue) close() {
+	q.mu.Lock()
+	q.closing = true
+	q.mu.Unlock()
+	q.work.Signal()
+	q.room.Broadcast()
+}
+
+// abort throws away what waits.
+func (q *outQueue) abort() {
+	q.mu.Lock()
+	q.closing = true
+	q.frames, q.head = nil, 0
+	q.mu.Unlock()
+	q.work.Signal()
+	q.room.Broadcast()
+}
+
+// waitRoom waits until answers are below the limit; false when the queue takes no more.
+func (q *outQueue) waitRoom() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.answers > q.limit && !q.closing {
+		q.room.Wait()
+	}
+	return !q.closing
+}
+
+// take waits for frames and returns as many as go into one write; false at the end. The former batch counts as written.
+func (q *outQueue) take() ([][]byte, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.writtenLocked()
+	for len(q.frames) == 0 && !q.closing {
+		q.work.Wait()
+	}
+	if len(q.frames) == 0 {
+		return nil, false
+	}
+	size := 0
+	for ; q.head < len(q.frames); q.head++ {
+		f := q.frames[q.head]
+		if len(q.batch) == batchFrames || size > 0 && size+len(f.bytes) > batchBytes {
+			break
+		}
+		q.frames[q.head] = frame{}
+		size += len(f.bytes)
+		if f.push {
+			q.writing[1] += len(f.bytes)
+		} else {
+			q.writing[0] += len(f.bytes)
+		}
+		q.batch = append(q.batch, f.bytes)
+	}
+	if q.head == len(q.frames) {
+		q.frames, q.head = q.frames[:0], 0
+	}
+	return q.batch, true
+}
+
+func (q *outQueue) writtenLocked() {
+	q.answers -= q.writing[0]
+	q.pushes -= q.writing[1]
+	q.writing = [2]int{}
+	clear(q.batch)
+	q.batch = q.batch[:0]
+	if q.answers <= q.limit {
+		q.room.Signal()
+	}
+	if len(q.frames) > 0 {
+		return
+	}
+	if cap(q.frames) > keepFrames {
+		q.frames = nil
+	}
+	if cap(q.batch) > keepFrames {
+		q.batch = nil
+	}
+}
+
+// waiting is the number of bytes queued or being written.
+func (q *outQueue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.answers + q.pushes
+}
+
+// writeLoop writes what is queued until the queue ends; ServeConn joins it.
+func (s *session) writeLoop() {
+	for {
+		batch, ok := s.out.take()
+		if !ok {
+			return
+		}
+		if err := s.conn.Write(batch); err != nil {
+			s.out.abort()
+			s.end(ending{reason: reasonWriteFailed, now: true})
+			return
+		}
+	}
+}
+
+// answer sends the answer to a request: it carries the request's sequence number [TT-SEQ-1].
+func (s *session) answer(to pdu.Header, cmd pdu.Command, m message) {
+	b, err := pdu.Append(nil, cmd, to.Seq, m)
+	if err != nil {
+		s.srv.log.Error("answer not sent", "command", cmd, "user", s.user, "error", err)
+		return
+	}
+	s.answerFrame(cmd, b)
+}
+
+func (s *session) answerFrame(cmd pdu.Command, b []byte) {
+	if s.out.answer(b) == queued {
+		s.srv.metrics.out(cmd, 1)
+	}
+}

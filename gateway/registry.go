@@ -1,0 +1,181 @@
+package gateway
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"teamtalk/protocol"
+)
+
+// refusal names why a connection was not taken.
+type refusal string
+
+const (
+	refusedStopping refusal = "stopping"
+	refusedAddress  refusal = "address_full"         // [TT-LIMIT-2]
+	refusedAll      refusal = "unauthenticated_full" // too many connections that have not logged in
+	refusedFull     refusal = "full"                 // too many that have; this one is told so [TT-LOGIN-12]
+)
+
+// registry knows every connection of this node: those that have not logged in by address, the others by user.
+type registry struct {
+	mu        sync.RWMutex // guards all; nothing is called while it is held
+	all       map[*session]struct{}
+	users     map[protocol.UserID][]*session // the slices are replaced, never changed
+	loggedIn  int
+	addresses map[netip.Addr]int // not logged in
+	stopped   bool
+
+	serving sync.WaitGroup // the connections in all; grows only while not stopped
+}
+
+func newRegistry() *registry {
+	return &registry{
+		all:       make(map[*session]struct{}),
+		users:     make(map[protocol.UserID][]*session),
+		addresses: make(map[netip.Addr]int),
+	}
+}
+
+// open counts a new connection, or says why not.
+func (r *registry) open(s *session, l *Limits) refusal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.stopped:
+		return refusedStopping
+	case r.addresses[s.addr] >= l.UnauthenticatedPerAddress:
+		return refusedAddress
+	case len(r.all)-r.loggedIn >= l.Unauthenticated:
+		return refusedAll
+	}
+	r.serving.Add(1)
+	r.all[s] = struct{}{}
+	r.addresses[s.addr]++
+	return ""
+}
+
+// hasRoom reports whether the user may log in: when the server is full, only in place of an older session.
+func (r *registry) hasRoom(u protocol.UserID, c protocol.ClientType, l *Limits) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return !r.stopped && (r.loggedIn < l.Connections || slices.ContainsFunc(r.users[u], func(o *session) bool { return o.client.SameClass(c) }))
+}
+
+// enter files a session under its user, which from here on gets pushes, and returns those that it displaces: the older ones of the same class
+// [TT-KICK-1]. False: no room.
+func (r *registry) enter(s *session, u protocol.UserID, c protocol.ClientType, l *Limits) (displaced []*session, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	stay := make([]*session, 0, 2)
+	for _, o := range r.users[u] {
+		if o.client.SameClass(c) {
+			displaced = append(displaced, o)
+			continue
+		}
+		stay = append(stay, o)
+	}
+	if r.stopped || r.loggedIn+1-len(displaced) > l.Connections {
+		return nil, false
+	}
+	s.user, s.client = u, c
+	r.users[u] = append(stay, s)
+	r.loggedIn += 1 - len(displaced)
+	r.forgetAddress(s.addr)
+	return displaced, true
+}
+
+// leave takes a session off its user; false if it is not there (any more).
+func (r *registry) leave(s *session) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	of := r.users[s.user]
+	i := slices.Index(of, s)
+	if i < 0 {
+		return false
+	}
+	r.loggedIn--
+	if len(of) == 1 {
+		delete(r.users, s.user)
+		return true
+	}
+	r.users[s.user] = slices.Concat(of[:i], of[i+1:])
+	return true
+}
+
+// close forgets a connection.
+func (r *registry) close(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.all, s)
+	if s.user == 0 {
+		r.forgetAddress(s.addr)
+	}
+	r.serving.Done()
+}
+
+func (r *registry) forgetAddress(a netip.Addr) {
+	if r.addresses[a]--; r.addresses[a] <= 0 {
+		delete(r.addresses, a)
+	}
+}
+
+// of returns a user's sessions on this node; do not modify.
+func (r *registry) of(u protocol.UserID) []*session {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.users[u]
+}
+
+// ofAll appends the sessions of many users to dst.
+func (r *registry) ofAll(dst []*session, users []protocol.UserID) []*session {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, u := range users {
+		dst = append(dst, r.users[u]...)
+	}
+	return dst
+}
+
+// everybody appends all logged-in sessions that want wants to dst; nil wants all.
+func (r *registry) everybody(dst []*session, wants func(*session) bool) []*session {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, of := range r.users {
+		for _, s := range of {
+			if wants == nil || wants(s) {
+				dst = append(dst, s)
+			}
+		}
+	}
+	return dst
+}
+
+// stop lets nobody in any more and returns all connections.
+func (r *registry) stop() []*session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+	open := make([]*session, 0, len(r.all))
+	for s := range r.all {
+		open = append(open, s)
+	}
+	return open
+}
+
+func (r *registry) isStopped() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.stopped
+}
+
+// newConnID begins with the time, so that ids of one connection lie together in what is stored by them.
+func newConnID() protocol.ConnID {
+	return protocol.ConnID(uint64(time.Now().UnixMilli())<<20 | uint64(rand.Uint32N(1<<20)))
+}
+
+// newSequence is where a connection's message ids begin: at random, so that two connections with one id do not share them.
+func newSequence() uint64 { return rand.Uint64() >> 1 }

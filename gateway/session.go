@@ -1,0 +1,233 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"teamtalk/gateway/transport"
+	"teamtalk/protocol"
+	"teamtalk/protocol/pdu"
+)
+
+// session is one client's connection. Fields without a note belong to whoever carries out its requests: the goroutine of ServeConn, or
+// for a while that of the parked requests.
+type session struct {
+	srv    *Server
+	conn   transport.Conn
+	id     protocol.ConnID // fixed
+	addr   netip.Addr      // fixed
+	ctx    context.Context // of requests; ends when their answers are of no use
+	cancel context.CancelFunc
+
+	user   protocol.UserID     // 0 before login; fixed when the registry has it
+	client protocol.ClientType // like user
+
+	out    outQueue
+	sends  sends
+	parked park
+
+	limiter  *rate.Limiter // made with the first message
+	recent   []recentSend
+	sequence uint64 // of client message ids
+
+	mu     sync.Mutex // guards what follows
+	ended  bool
+	ending ending
+	readBy time.Time
+}
+
+// ServeConn is the whole life of a connection. It returns when everything that belongs to it has ended; the caller closes the connection.
+// Shutdown, not ctx, ends it early: ctx is only handed on to the requests.
+func (srv *Server) ServeConn(ctx context.Context, conn transport.Conn) {
+	s := srv.newSession(ctx, conn)
+	if refusal := srv.admit(s); refusal != "" {
+		srv.metrics.refused.WithLabelValues(string(refusal)).Inc()
+		return
+	}
+	defer srv.dismiss(s)
+
+	written := make(chan struct{})
+	go func() { // ends with the queue
+		defer close(written)
+		s.writeLoop()
+	}()
+
+	s.readLoop()
+
+	end := s.endingOf()
+	s.parked.finish(end.reason != reasonClient) // what was read is carried out
+	s.sends.wait()                              // and answered,
+	s.out.close()                               // then written,
+	flush := time.AfterFunc(srv.timing.Flush, func() { _ = conn.Close(end.code) })
+	<-written
+	flush.Stop()
+	s.linger(end) // and the client may read it before the connection closes.
+	s.cancel()
+	_ = conn.Close(end.code)
+}
+
+func (srv *Server) newSession(ctx context.Context, conn transport.Conn) *session {
+	s := &session{srv: srv, conn: conn, id: newConnID(), addr: conn.RemoteAddr().Addr(), sequence: newSequence()}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.out.init(srv.limits.QueueBytes)
+	s.sends.init(s)
+	s.parked.init(s)
+	return s
+}
+
+// linger lets the client read the last frames: closing while it still sends would destroy them.
+func (s *session) linger(e ending) {
+	if e.now || e.reason == reasonClient {
+		return
+	}
+	if e.linger > 0 {
+		s.conn.Discard(time.Now().Add(e.linger))
+		return
+	}
+	if s.conn.CloseWrite() == nil {
+		s.conn.Discard(time.Now().Add(s.srv.timing.Flush))
+	}
+}
+
+// readLoop reads and carries out requests, one after the other, until the session ends.
+func (s *session) readLoop() {
+	s.alive(s.srv.timing.Login)
+	for s.out.waitRoom() { // answers that the client does not read stop its requests [TT-LIMIT-3]
+		p, err := s.conn.Read(s.readLimit())
+		if err != nil {
+			s.end(s.readEnding(err))
+			return
+		}
+		if s.isHurried() {
+			return
+		}
+		if s.user != 0 {
+			s.alive(s.idleTime()) // heartbeats do not prolong the time for the login [TT-LOGIN-2]
+		}
+		s.dispatch(p)
+	}
+	s.end(ending{reason: reasonWriteFailed, now: true}) // unless it has ended already, which is what closes a queue
+}
+
+func (s *session) readLimit() int {
+	if s.user == 0 {
+		return pdu.MaxLenBeforeLogin
+	}
+	return pdu.MaxLen
+}
+
+func (s *session) idleTime() time.Duration {
+	if s.client.IsMobile() {
+		return s.srv.timing.IdleMobile
+	}
+	return s.srv.timing.IdlePC
+}
+
+func (s *session) readEnding(err error) ending {
+	switch {
+	case errors.Is(err, io.EOF):
+		return ending{reason: reasonClient}
+	case errors.Is(err, pdu.ErrLength): // [TT-FRAME-3] [TT-DIFF-2]
+		return ending{reason: reasonLength, code: protocol.CodeInvalid, now: true}
+	case errors.Is(err, pdu.ErrTooLarge): // [TT-FRAME-3]
+		return ending{reason: reasonTooLarge, code: protocol.CodeTooLarge, now: true}
+	case errors.Is(err, os.ErrDeadlineExceeded) && s.user == 0:
+		return ending{reason: reasonLoginTimeout, code: protocol.CodeUnauthenticated, now: true}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ending{reason: reasonIdle, now: true}
+	}
+	return ending{reason: reasonReadFailed, now: true}
+}
+
+func (s *session) endingOf() ending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ending
+}
+
+// dispatch finds the row of a request. What needs no order is answered at once, the rest in the order read.
+func (s *session) dispatch(p pdu.PDU) {
+	r, ok := s.srv.table[p.Header.Command] // the command id alone decides [TT-FRAME-2]
+	switch {
+	case s.user == 0 && (!ok || !r.beforeLogin): // [TT-LOGIN-1]
+		s.end(ending{reason: reasonNotLoggedIn, code: protocol.CodeUnauthenticated, now: true})
+		return
+	case !ok: // [TT-FRAME-6]
+		s.srv.metrics.ignored.WithLabelValues("unknown_command").Inc()
+		return
+	}
+	r.received.Inc()
+	switch {
+	case r.anytime:
+		s.run(r, p)
+	case s.parked.follow(p):
+	case r.isSend && !s.withinRate():
+		s.parked.begin(p)
+	default:
+		s.execute(r, p)
+	}
+}
+
+// execute carries out a request when it is its turn. Messages may be on their way together; all else waits for them, so that it sees them, and
+// runs on a goroutine of its own: a stack that grew under the service and the store would otherwise stay with the connection while it idles.
+func (s *session) execute(r *row, p pdu.PDU) {
+	if r.isSend {
+		s.run(r, p)
+		return
+	}
+	s.sends.wait()
+	done := make(chan struct{})
+	go func() { // ends with the handler; waited for below
+		defer close(done)
+		s.run(r, p)
+	}()
+	<-done
+}
+
+// run calls the handler. A panic in it ends this session and no other.
+func (s *session) run(r *row, p pdu.PDU) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.srv.metrics.panics.Inc()
+			s.srv.log.Error("handler panicked", "command", p.Header.Command, "user", s.user, "panic", v, "stack", string(debug.Stack()))
+			s.end(ending{reason: reasonPanic, code: protocol.CodeInternal, now: true})
+		}
+	}()
+	if err := r.handle(s, p); err != nil {
+		s.srv.metrics.ignored.WithLabelValues(ignoredFor(err)).Inc()
+		s.srv.log.Debug("request not carried out", "command", p.Header.Command, "user", s.user, "conn", s.id, "error", err)
+	}
+}
+
+// withinRate reports whether a message is within the rate, and counts it [TT-LIMIT-1].
+func (s *session) withinRate() bool {
+	if s.srv.limits.SendsPerSecond <= 0 {
+		return true
+	}
+	if s.limiter == nil {
+		s.limiter = rate.NewLimiter(rate.Limit(s.srv.limits.SendsPerSecond), s.srv.limits.SendBurst)
+	}
+	return s.limiter.Allow()
+}
+
+// clientMsgID is the next id for a message of this session: the connection's and a number. It makes a repeat recognisable, and the event
+// that comes back.
+func (s *session) clientMsgID(sequence uint64) (id protocol.ClientMsgID) {
+	binary.BigEndian.PutUint64(id[:8], uint64(s.id))
+	binary.BigEndian.PutUint64(id[8:], sequence)
+	return id
+}
+
+// wrote reports whether a message's id was given by this session.
+func (s *session) wrote(m *protocol.Message) bool {
+	return m.From == s.user && binary.BigEndian.Uint64(m.ClientMsgID[:8]) == uint64(s.id)
+}

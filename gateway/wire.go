@@ -1,0 +1,181 @@
+package gateway
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	"teamtalk/protocol"
+	"teamtalk/protocol/pb"
+)
+
+// The words of package protocol and those on the wire. Every required field is set, whatever its value [TT-FRAME-7].
+
+const (
+	androidFrame = 400<<10 - 1 // bytes; Android discards larger ones [TT-LIMIT-4]
+	otherFrame   = 4 << 20     // bytes, to the other clients [TT-LIMIT-4]
+	frameReserve = 1 << 10     // bytes for all of a frame but its list
+)
+
+// audioPlaceholder is what a list of sessions shows for a voice message [TT-MSG-14].
+const audioPlaceholder = "[语音]"
+
+func sessionTypeToWire(t protocol.SessionType) *pb.SessionType { return pb.SessionType(t).Enum() }
+
+func msgTypeToWire(t protocol.MsgType) *pb.MsgType { return pb.MsgType(t).Enum() }
+
+func memberChangeToWire(c protocol.MemberChange) *pb.GroupModifyType {
+	return pb.GroupModifyType(c).Enum()
+}
+
+func sessionFromWire(t pb.SessionType, id uint32) protocol.Session {
+	return protocol.Session{Type: protocol.SessionType(t), ID: id}
+}
+
+func timeFromWire(seconds uint32) protocol.Time { return protocol.FromUnix(seconds) }
+
+// resultToWire is 0 for success and 1 for any failure, as most answers have it.
+func resultToWire(err error) *uint32 {
+	if err != nil {
+		return new(uint32(1))
+	}
+	return new(uint32(0))
+}
+
+func shieldToWire(on bool) *uint32 {
+	if on {
+		return new(uint32(1))
+	}
+	return new(uint32(0))
+}
+
+func userIDsToWire(ids []protocol.UserID) []uint32 {
+	return convert(ids, func(u protocol.UserID) uint32 { return uint32(u) })
+}
+
+func userIDsFromWire(ids []uint32) []protocol.UserID {
+	return convert(ids, func(u uint32) protocol.UserID { return protocol.UserID(u) })
+}
+
+func convert[A, B any](from []A, one func(A) B) []B {
+	to := make([]B, len(from))
+	for i, a := range from {
+		to[i] = one(a)
+	}
+	return to
+}
+
+func userToWire(u protocol.User) *pb.UserInfo {
+	return &pb.UserInfo{
+		UserId:       new(uint32(u.ID)),
+		UserGender:   new(uint32(u.Gender)),
+		UserNickName: new(u.Nick),
+		AvatarUrl:    new(u.Avatar),
+		DepartmentId: new(uint32(u.Department)),
+		Email:        new(u.Email),
+		UserRealName: new(u.Name),
+		UserTel:      new(u.Phone),
+		UserDomain:   new(u.Domain),
+		Status:       new(uint32(u.Status)),
+		SignInfo:     new(u.Sign),
+	}
+}
+
+func departmentToWire(d protocol.Department) *pb.DepartInfo {
+	status := pb.DepartmentStatusType_DEPT_STATUS_OK
+	if d.Deleted {
+		status = pb.DepartmentStatusType_DEPT_STATUS_DELETE
+	}
+	return &pb.DepartInfo{
+		DeptId:       new(uint32(d.ID)),
+		Priority:     new(d.Priority),
+		DeptName:     new(d.Name),
+		ParentDeptId: new(uint32(d.Parent)),
+		DeptStatus:   status.Enum(),
+	}
+}
+
+func messageToWire(m protocol.Message) *pb.MsgInfo {
+	return &pb.MsgInfo{
+		MsgId:         new(uint32(m.ID)),
+		FromSessionId: new(uint32(m.From)), // COMPAT: the name says session, it is the sender's user id
+		CreateTime:    new(m.Time.Unix()),
+		MsgType:       msgTypeToWire(m.Type),
+		MsgData:       m.Data,
+	}
+}
+
+// latestData is a message as a list of sessions shows it [TT-MSG-14].
+func (srv *Server) latestData(m protocol.Message) []byte {
+	if m.Type.IsAudio() {
+		return srv.audioText
+	}
+	return m.Data
+}
+
+func (srv *Server) recentToWire(r protocol.RecentSession) *pb.ContactSessionInfo {
+	return &pb.ContactSessionInfo{
+		SessionId:           new(r.Session.ID),
+		SessionType:         sessionTypeToWire(r.Session.Type),
+		SessionStatus:       pb.SessionStatusType_SESSION_STATUS_OK.Enum(),
+		UpdatedTime:         new(r.Updated.Unix()),
+		LatestMsgId:         new(uint32(r.Latest.ID)),
+		LatestMsgData:       srv.latestData(r.Latest),
+		LatestMsgType:       msgTypeToWire(r.Latest.Type),
+		LatestMsgFromUserId: new(uint32(r.Latest.From)), // [TT-DIFF-10]
+	}
+}
+
+func (srv *Server) unreadToWire(u protocol.Unread) *pb.UnreadInfo {
+	return &pb.UnreadInfo{
+		SessionId:           new(u.Session.ID),
+		SessionType:         sessionTypeToWire(u.Session.Type),
+		UnreadCnt:           new(u.Count),
+		LatestMsgId:         new(uint32(u.Latest.ID)),
+		LatestMsgData:       srv.latestData(u.Latest),
+		LatestMsgType:       msgTypeToWire(u.Latest.Type),
+		LatestMsgFromUserId: new(uint32(u.Latest.From)), // [TT-DIFF-10]
+	}
+}
+
+func groupToWire(g protocol.GroupInfo) *pb.GroupInfo {
+	return &pb.GroupInfo{
+		GroupId:         new(uint32(g.ID)),
+		Version:         new(g.Version),
+		GroupName:       new(g.Name),
+		GroupAvatar:     new(g.Avatar),
+		GroupCreatorId:  new(uint32(g.Creator)),
+		GroupType:       pb.GroupType(g.Type).Enum(),
+		ShieldStatus:    shieldToWire(g.Shielded), // [TT-GROUP-2] [TT-DIFF-24]
+		GroupMemberList: userIDsToWire(g.Members),
+	}
+}
+
+func offlineFileToWire(f protocol.OfflineFile) *pb.OfflineFileInfo {
+	return &pb.OfflineFileInfo{FromUserId: new(uint32(f.From)), TaskId: new(f.TaskID), FileName: new(f.Name), FileSize: new(f.Size)}
+}
+
+func fileAddressesToWire(as []FileAddress) []*pb.IpAddr {
+	return convert(as, func(a FileAddress) *pb.IpAddr { return &pb.IpAddr{Ip: new(a.Host), Port: new(uint32(a.Port))} })
+}
+
+// frameLimit is the size of the largest frame for the client, header included [TT-LIMIT-4] [TT-DIFF-12].
+func frameLimit(c protocol.ClientType) int {
+	if c == protocol.ClientAndroid {
+		return androidFrame
+	}
+	return otherFrame
+}
+
+// split cuts a list into parts that fit a frame each, at least one item in a part. There is always a first part.
+func split[M message](items []M, limit int) [][]M {
+	var parts [][]M
+	start, size := 0, frameReserve
+	for i, m := range items {
+		n := proto.Size(m) + 6 // its tag and length
+		if i > start && size+n > limit {
+			parts = append(parts, items[start:i:i])
+			start, size = i, frameReserve
+		}
+		size += n
+	}
+	return append(parts, items[start:])
+}

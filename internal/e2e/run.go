@@ -1,0 +1,276 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"teamtalk/protocol/pdu"
+)
+
+// A Runner plays scripts against one server: the world that a script begins and others may go on in.
+type Runner struct {
+	tb     testing.TB
+	dir    string // where the scripts are: the working directory of ctl
+	server *Server
+	conns  map[string]*scriptConn
+	names  []string // of the connections, in the order in which they came
+	vars   Vars
+	ignore map[pdu.Command]bool
+	update bool
+	// recorded: the script being played is a recording.
+	recorded bool
+	wait     time.Duration
+	// Log receives every PDU and action if set.
+	Log func(format string, args ...any)
+}
+
+// NewRunner makes a runner for the scripts of a folder. With update it doesn't judge but notes what the expectations should be.
+func NewRunner(tb testing.TB, dir string, update bool) *Runner {
+	r := &Runner{tb: tb, dir: dir, conns: map[string]*scriptConn{}, vars: Vars{}, ignore: map[pdu.Command]bool{}, update: update,
+		wait: Patience, Log: func(string, ...any) {}}
+	if update {
+		r.wait = 6 * time.Second
+	}
+	tb.Cleanup(r.close)
+	return r
+}
+
+// UseServer lets scripts without a server line talk to this one.
+func (r *Runner) UseServer(s *Server) {
+	r.server = s
+	r.bindAddresses()
+}
+
+func (r *Runner) close() {
+	for _, c := range r.conns {
+		c.client.Close()
+	}
+}
+
+// A step is what happens between two moments at which everything must have been answered: some actions, then what must come of them.
+type step struct {
+	actions []*Statement
+	expects []*Statement
+}
+
+func (s *Script) steps() []step {
+	var steps []step
+	cur := step{}
+	for _, st := range s.Statements {
+		switch {
+		case st.kind == stmtNone || st.Mark == MarkLegacy:
+		case st.kind == stmtExpect || st.kind == stmtClosed || st.kind == stmtNothing:
+			cur.expects = append(cur.expects, st)
+		default:
+			if len(cur.expects) > 0 {
+				steps = append(steps, cur)
+				cur = step{}
+			}
+			cur.actions = append(cur.actions, st)
+		}
+	}
+	return append(steps, cur)
+}
+
+// Run plays a script; the error names its first line that didn't come true.
+func (r *Runner) Run(s *Script) error {
+	r.recorded = s.Recorded
+	steps := s.steps()
+	for i := range steps {
+		if err := r.play(&steps[i]); err != nil {
+			return fmt.Errorf("%s:%w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+func (r *Runner) play(s *step) error {
+	for i, st := range s.actions {
+		if st.kind == stmtOutput {
+			continue
+		}
+		r.Log("%s", strings.Join(st.Lines, "\n"))
+		if err := r.act(st, outputsAfter(s.actions[i+1:])); err != nil {
+			return fmt.Errorf("%d: %w", st.Line, err)
+		}
+	}
+	return r.settle(s)
+}
+
+func outputsAfter(list []*Statement) []*Statement {
+	n := slices.IndexFunc(list, func(st *Statement) bool { return st.kind != stmtOutput })
+	if n < 0 {
+		n = len(list)
+	}
+	return list[:n]
+}
+
+func (r *Runner) act(st *Statement, output []*Statement) error {
+	if st.kind != stmtServer && st.kind != stmtIgnore && r.server == nil {
+		return fmt.Errorf("there is no server yet: begin with a server line")
+	}
+	switch st.kind {
+	case stmtServer:
+		config := ServerConfig{Args: st.args[1:]}
+		if len(config.Args) > 0 && !strings.HasPrefix(config.Args[0], "-") {
+			config.Mode, config.Args = config.Args[0], config.Args[1:]
+		}
+		r.server = New(r.tb, config)
+		defer r.bindAddresses()
+		return r.server.Run(r.tb)
+	case stmtProcess:
+		return r.process(st.args[0])
+	case stmtCtl:
+		return r.ctl(st, output)
+	case stmtHTTP:
+		return r.http(st, output)
+	case stmtIgnore:
+		return r.ignoreCommands(st.args[1:])
+	case stmtConnect:
+		return r.connect(st)
+	case stmtLogin:
+		return r.login(st)
+	case stmtClose:
+		return r.closeConn(st)
+	case stmtSend:
+		return r.send(st)
+	default:
+		return fmt.Errorf("not an action")
+	}
+}
+
+// bindAddresses makes the server's ports known to scripts: $tcp_port, $http_port, $login_port.
+func (r *Runner) bindAddresses() {
+	for name, address := range map[string]string{"tcp": r.server.Addr.TCP, "http": r.server.Addr.HTTP, "login": r.server.Addr.Login} {
+		if _, port, ok := strings.Cut(address, ":"); ok {
+			var n int64
+			if _, err := fmt.Sscan(port, &n); err == nil {
+				r.vars[name+"_port"] = n
+			}
+		}
+	}
+}
+
+func (r *Runner) process(what string) error {
+	switch what {
+	case "stop":
+		return r.server.Stop()
+	case "kill":
+		r.server.Kill()
+		return nil
+	}
+	defer r.bindAddresses()
+	return r.server.Restart(r.tb)
+}
+
+func (r *Runner) ignoreCommands(names []string) error {
+	for _, n := range names {
+		cmd, ok := commandNamed(n)
+		if !ok {
+			return fmt.Errorf("no command %s", n)
+		}
+		r.ignore[cmd] = true
+	}
+	return nil
+}
+
+func (r *Runner) context() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), r.wait)
+}
+
+func (r *Runner) connect(st *Statement) error {
+	if old := r.conns[st.conn]; old != nil && !old.gone() {
+		return fmt.Errorf("%s is connected", st.conn)
+	}
+	address := r.server.Addr.TCP
+	port := "tcp"
+	if len(st.args) == 4 && st.args[2] == "to" {
+		port = st.args[3]
+	}
+	switch port {
+	case "tcp":
+	case "login":
+		address = r.server.Addr.Login
+	default:
+		return fmt.Errorf("no port %q", port)
+	}
+	ctx, cancel := r.context()
+	defer cancel()
+	client, err := Dial(ctx, address)
+	if err != nil {
+		return err
+	}
+	if _, known := r.conns[st.conn]; !known {
+		r.names = append(r.names, st.conn)
+	}
+	r.conns[st.conn] = &scriptConn{name: st.conn, client: client, deaf: port != "tcp"}
+	return nil
+}
+
+func (r *Runner) login(st *Statement) error {
+	client, ok := clientType(st.args[3])
+	if !ok {
+		return fmt.Errorf("%q is no client type", st.args[3])
+	}
+	if err := r.connect(&Statement{conn: st.conn}); err != nil {
+		return err
+	}
+	ctx, cancel := r.context()
+	defer cancel()
+	c := r.conns[st.conn]
+	_, err := c.client.Login(ctx, st.args[2], r.password(), client)
+	c.loggedIn = err == nil
+	return err
+}
+
+// password is the one the server line gave all users.
+func (r *Runner) password() string {
+	for i, a := range r.server.config.Args {
+		if p, ok := strings.CutPrefix(a, "--password="); ok {
+			return p
+		}
+		if a == "--password" && i+1 < len(r.server.config.Args) {
+			return r.server.config.Args[i+1]
+		}
+	}
+	return "12345"
+}
+
+func (r *Runner) closeConn(st *Statement) error {
+	c, err := r.conn(st)
+	if err != nil {
+		return err
+	}
+	c.client.Close()
+	c.left = true
+	return nil
+}
+
+func (r *Runner) conn(st *Statement) (*scriptConn, error) {
+	c := r.conns[st.conn]
+	if c == nil {
+		return nil, fmt.Errorf("%s has not connected", st.conn)
+	}
+	return c, nil
+}
+
+func (r *Runner) send(st *Statement) error {
+	c, err := r.conn(st)
+	if err != nil {
+		return err
+	}
+	frame := st.raw
+	if st.pdu != nil {
+		if frame, err = st.pdu.frame(r.vars); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := r.context()
+	defer cancel()
+	c.stream.sent(frame)
+	return c.client.Write(ctx, frame)
+}

@@ -1,0 +1,118 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"teamtalk/protocol"
+)
+
+// commandVersion is raised whenever a command gets a field: a node that does not know it must stop, not guess.
+const commandVersion = 1
+
+// cborModes encode and decode rows and commands; they are safe to share and never change.
+type cborModes struct {
+	enc cbor.EncMode
+	dec cbor.DecMode
+}
+
+var codec = newCBORModes()
+
+// newCBORModes panics if the options contradict each other, which is a programmer's mistake.
+func newCBORModes() cborModes {
+	enc, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		panic(err)
+	}
+	dec, err := cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+		IndefLength:       cbor.IndefLengthForbidden,
+		TagsMd:            cbor.TagsForbidden,
+		MaxNestedLevels:   8,
+		MaxArrayElements:  200_000, // 100,000 users in one command, with room
+		MaxMapPairs:       64,
+	}.DecMode()
+	if err != nil {
+		panic(err)
+	}
+	return cborModes{enc, dec}
+}
+
+// encodeCommand makes the bytes that go through the log: kind, version, CBOR.
+func encodeCommand(c protocol.Command) ([]byte, error) {
+	body, err := codec.enc.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", c, err)
+	}
+	return append([]byte{byte(c.Kind()), commandVersion}, body...), nil
+}
+
+// errNewerCommand means that the log was written by a newer program: going on would make this node's state differ.
+var errNewerCommand = errors.New("the log holds a command of a newer version of this program; run that version or a newer one")
+
+// decodeCommand reads a command. What a newer program may have written is errNewerCommand, which stops the node; what no
+// program writes is a refusal, the same on every node.
+func decodeCommand(b []byte) (protocol.Command, error) {
+	if len(b) < 2 {
+		return nil, protocol.Errorf(protocol.CodeInvalid, "command of %d bytes", len(b))
+	}
+	c := protocol.NewCommand(protocol.CommandKind(b[0]))
+	if c == nil {
+		return nil, fmt.Errorf("command kind %d: %w", b[0], errNewerCommand)
+	}
+	if b[1] != commandVersion {
+		return nil, fmt.Errorf("command kind %d of version %d, known is %d: %w", b[0], b[1], commandVersion, errNewerCommand)
+	}
+	err := codec.dec.Unmarshal(b[2:], c)
+	var unknown *cbor.UnknownFieldError
+	switch {
+	case errors.As(err, &unknown):
+		return nil, fmt.Errorf("command kind %d: %w: %w", b[0], err, errNewerCommand)
+	case err != nil:
+		return nil, protocol.Errorf(protocol.CodeInvalid, "malformed command of kind %d: %v", b[0], err)
+	}
+	return c, nil
+}
+
+// encodeRow makes a row that is not packed by hand: version, CBOR.
+func encodeRow(v any) ([]byte, error) {
+	body, err := codec.enc.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode row %T: %w", v, err)
+	}
+	return append([]byte{rowVersion}, body...), nil
+}
+
+func decodeRow(b []byte, v any) error {
+	if len(b) == 0 {
+		return errRowLength
+	}
+	if b[0] != rowVersion {
+		return fmt.Errorf("%w %d", errRowVersion, b[0])
+	}
+	return codec.dec.Unmarshal(b[1:], v)
+}
+
+// putRow encodes v and stores it.
+func (t *txn) putRow(id bucketID, key []byte, v any) error {
+	row, err := encodeRow(v)
+	if err != nil {
+		return err
+	}
+	return t.put(id, key, row)
+}
+
+// readRow decodes the row of key into v; found is false if there is none.
+func (t *txn) readRow(id bucketID, key []byte, v any) (found bool, err error) {
+	row := t.row(id, key)
+	if row == nil {
+		return false, nil
+	}
+	if err := decodeRow(row, v); err != nil {
+		return false, badRow(id, key, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,305 @@
+package state
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"teamtalk/protocol"
+)
+
+const modelUsers = 5
+
+// commandGen draws commands of few users and groups, so that they meet.
+func commandGen() *rapid.Generator[protocol.Command] {
+	user := rapid.Map(rapid.Uint32Range(1, modelUsers+1), func(u uint32) protocol.UserID { return protocol.UserID(u) })
+	actor := rapid.Map(rapid.Uint32Range(0, modelUsers), func(u uint32) protocol.UserID { return protocol.UserID(u) })
+	group := rapid.Map(rapid.Uint32Range(1, 4), func(g uint32) protocol.GroupID { return protocol.GroupID(g) })
+	session := rapid.OneOf(rapid.Map(user, protocol.WithUser), rapid.Map(group, protocol.InGroup))
+	some := rapid.SliceOfN(user, 0, 4)
+	word := rapid.SampledFrom([]string{"a", "b", "c"})
+	send := rapid.Custom(func(t *rapid.T) protocol.Command {
+		c := text(user.Draw(t, "from"), session.Draw(t, "to"), word.Draw(t, "data"))
+		return keyed(c, byte(rapid.OneOf(rapid.Just(0), rapid.IntRange(0, 8)).Draw(t, "id")))
+	})
+	read := rapid.Custom(func(t *rapid.T) protocol.Command {
+		return &protocol.MarkRead{User: user.Draw(t, "user"), Session: session.Draw(t, "session"), UpTo: protocol.MsgID(rapid.IntRange(0, 9).Draw(t, "up to"))}
+	})
+	change := rapid.Custom(func(t *rapid.T) protocol.Command {
+		c := &protocol.ChangeMembers{Actor: actor.Draw(t, "actor"), Group: group.Draw(t, "group"), Change: protocol.MembersAdd, Members: some.Draw(t, "members")}
+		switch rapid.IntRange(0, 2).Draw(t, "change") {
+		case 0:
+			c.Change = protocol.MembersDel
+		case 1:
+			c.Change, c.Members = protocol.MembersDel, users(c.Actor)
+		}
+		return c
+	})
+	rare := rapid.Custom(func(t *rapid.T) protocol.Command {
+		switch rapid.IntRange(0, 7).Draw(t, "rare") {
+		case 0, 1:
+			return &protocol.CreateGroup{Actor: actor.Draw(t, "actor"), Type: protocol.GroupType(rapid.IntRange(1, 2).Draw(t, "type")), Name: "g", Members: some.Draw(t, "members")}
+		case 2:
+			return &protocol.RemoveSession{User: user.Draw(t, "user"), Session: session.Draw(t, "session")}
+		case 3:
+			return &protocol.EditGroup{Group: group.Draw(t, "group"), Close: true}
+		case 4:
+			return &protocol.ChangeSign{User: user.Draw(t, "user"), Sign: word.Draw(t, "sign")}
+		case 5:
+			status := rapid.SampledFrom([]protocol.UserStatus{protocol.StatusActive, protocol.StatusActive, protocol.StatusLeft}).Draw(t, "status")
+			return &protocol.EditUser{User: user.Draw(t, "user"), Status: &status, Avatar: ptr(word.Draw(t, "avatar"))}
+		case 6:
+			return &protocol.AddOfflineFile{File: protocol.OfflineFile{From: user.Draw(t, "from"), To: user.Draw(t, "to"), TaskID: word.Draw(t, "task"), Name: "f"}}
+		}
+		return &protocol.DeleteOfflineFile{Actor: user.Draw(t, "actor"), From: user.Draw(t, "from"), To: user.Draw(t, "to"), TaskID: word.Draw(t, "task")}
+	})
+	return rapid.OneOf(send, send, send, read, change, rare)
+}
+
+// model is a node beside an oracle.
+type model struct {
+	*node
+	o *oracle
+}
+
+func newModel(t testing.TB) *model {
+	n := newNodeSpan(t, 16) // so that the dedupe window rolls
+	n.people(modelUsers)
+	n.events = nil
+	m := &model{n, newOracle()}
+	for u := protocol.UserID(1); u <= modelUsers; u++ {
+		m.o.users[u] = &protocol.User{ID: u}
+	}
+	m.o.now = protocol.Time(n.clock)
+	return m
+}
+
+// entry applies commands to both and compares results and events.
+func (m *model) entry(t *rapid.T, cmds []protocol.Command) {
+	m.index++
+	m.clock += int64(rapid.IntRange(-500, 1500).Draw(t, "clock"))
+	told, noted := len(m.events), len(m.o.log)
+	results := m.applyAt(m.index, m.clock, cmds...)
+	for i, c := range cmds {
+		want, code := m.o.apply(protocol.Position{Index: m.index, Sub: uint16(i)}, m.clock, c)
+		if err, refused := results[i].(error); refused || code != 0 {
+			if protocol.CodeOf(err) != code {
+				t.Fatalf("%+v: %v, want %v", c, results[i], code)
+			}
+		} else if diff := cmp.Diff(want, results[i]); diff != "" {
+			t.Fatalf("%+v: %s", c, diff)
+		}
+	}
+	var live, want []protocol.Event
+	for _, e := range m.events[told:] {
+		switch b := e.Body.(type) {
+		case protocol.DirectoryChanged, protocol.AccessRevoked:
+			continue
+		case protocol.MessageSent:
+			b.Members = nil
+			e.Body = b
+		}
+		live = append(live, e)
+	}
+	for _, e := range m.o.log[noted:] {
+		want = append(want, e.Event)
+	}
+	if diff := cmp.Diff(want, live, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("events: %s", diff)
+	}
+}
+
+func (m *model) check(t *rapid.T) {
+	for u := protocol.UserID(1); u <= modelUsers; u++ {
+		m.checkLists(t, u)
+		m.checkReplay(t, u)
+		var groups []protocol.GroupID
+		for id := protocol.GroupID(1); int(id) <= len(m.o.groups); id++ {
+			m.checkSession(t, u, protocol.InGroup(id))
+			if m.o.groups[id].member(u) != nil {
+				groups = append(groups, id)
+			}
+		}
+		for peer := protocol.UserID(1); peer <= modelUsers; peer++ {
+			if peer != u {
+				m.checkSession(t, u, protocol.WithUser(peer))
+			}
+		}
+		in, err := m.GroupsOf(u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := slices.Collect(func(yield func(protocol.GroupID) bool) {
+			for _, g := range in {
+				if !yield(g.ID) {
+					return
+				}
+			}
+		})
+		if !slices.Equal(got, groups) {
+			t.Fatalf("groups of %d: %v, want %v", u, got, groups)
+		}
+	}
+	for id, g := range m.o.groups {
+		got, err := m.GroupByID(id)
+		if err != nil || got.Version != g.Version || got.Creator != g.Creator || got.Closed != g.Closed {
+			t.Fatalf("group %+v, %v, want %+v", got, err, g)
+		}
+		if members, err := m.Members(id); err != nil || !slices.Equal(members, g.ids()) {
+			t.Fatalf("members of %d: %v, %v, want %v", id, members, err, g.ids())
+		}
+	}
+}
+
+func (m *model) checkSession(t *rapid.T, u protocol.UserID, s protocol.Session) {
+	want, code := m.o.visible(u, s)
+	want = slices.Clone(want)
+	slices.Reverse(want)
+	begin := rapid.IntRange(0, len(want)+2).Draw(t, "begin")
+	if begin > 0 {
+		want = slices.DeleteFunc(want, func(msg protocol.Message) bool { return msg.ID > protocol.MsgID(begin) })
+	}
+	count := rapid.IntRange(1, 100).Draw(t, "count")
+	got, err := m.History(u, s, protocol.MsgID(begin), count)
+	if protocol.CodeOf(err) != code {
+		t.Fatalf("history of %d, %+v: %v, want %v", u, s, err, code)
+	}
+	if diff := cmp.Diff(want[:min(count, len(want))], got, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("history of %d, %+v: %s", u, s, diff)
+	}
+}
+
+func (m *model) checkLists(t *rapid.T, u protocol.UserID) {
+	var recent []protocol.RecentSession
+	var unread []protocol.Unread
+	for _, s := range m.o.sessionsOf(u) {
+		msgs := m.o.convs[s.Conversation(u)]
+		last := msgs[len(msgs)-1]
+		if m.o.session(u, s).removed != last.ID {
+			recent = append(recent, protocol.RecentSession{Session: s, Updated: last.Time, Latest: last})
+		}
+		if n := m.o.unread(u, s); n > 0 {
+			unread = append(unread, protocol.Unread{Session: s, Count: n, Latest: last})
+		}
+	}
+	gotRecent, err := m.RecentSessions(u, 0, 100)
+	if diff := cmp.Diff(recent, gotRecent); diff != "" || err != nil {
+		t.Fatalf("recent sessions of %d: %v %s", u, err, diff)
+	}
+	gotUnread, err := m.Unread(u)
+	if diff := cmp.Diff(unread, gotUnread); diff != "" || err != nil {
+		t.Fatalf("unread of %d: %v %s", u, err, diff)
+	}
+}
+
+// checkReplay reads a user's events from some cursor on, in pages.
+func (m *model) checkReplay(t *rapid.T, u protocol.UserID) {
+	after := protocol.Cursor(rapid.Uint64Range(0, m.index).Draw(t, "after"))
+	want := m.o.eventsAfter(u, after)
+	limit := rapid.IntRange(1, 20).Draw(t, "limit")
+	var got []protocol.Event
+	for at := after; ; {
+		page, next, err := m.EventsAfter(u, at, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, page...)
+		if len(page) > 0 && uint64(next) < page[len(page)-1].At.Index {
+			t.Fatalf("next is %d, but the page ends at %v", next, page[len(page)-1].At)
+		}
+		if len(page) < limit {
+			if next != m.applied {
+				t.Fatalf("at the end next is %d, want %d", next, m.applied)
+			}
+			break
+		}
+		at = next
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("events of %d after %d by %d: %s", u, after, limit, diff)
+	}
+}
+
+// TestModel runs random commands on a node and on the oracle. [TT-MSG-1] [TT-MSG-4] [TT-MSG-6] [TT-MSG-8] [TT-MSG-9]
+// [TT-MSG-10] [TT-MSG-11] [TT-BUDDY-1] [TT-GROUP-4] [TT-GROUP-5] [TT-GROUP-7]
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		m := newModel(t)
+		defer m.close()
+		command := commandGen()
+		m.entry(rt, []protocol.Command{&protocol.CreateGroup{Actor: 1, Type: protocol.GroupTemp, Name: "g", Members: users(1, 2, 3, 4)}})
+		for range rapid.IntRange(1, 40).Draw(rt, "entries") {
+			m.entry(rt, rapid.SliceOfN(command, 1, 6).Draw(rt, "commands"))
+			switch rapid.IntRange(0, 9).Draw(rt, "then") {
+			case 0:
+				m.reopen()
+			case 1:
+				m.check(rt)
+			case 2: // long conversations reach the sparse index
+				c := text(protocol.UserID(rapid.IntRange(1, modelUsers).Draw(rt, "from")), protocol.InGroup(1), "burst")
+				if rapid.Bool().Draw(rt, "single") {
+					c = text(1, protocol.WithUser(2), "burst")
+				}
+				m.entry(rt, slices.Repeat([]protocol.Command{c}, rapid.IntRange(10, 90).Draw(rt, "burst")))
+			}
+		}
+		m.check(rt)
+		m.reopen()
+		m.check(rt)
+	})
+}
+
+// TestDeterminism applies the same log to nodes with other batches and restarts; their databases must be the same.
+func TestDeterminism(t *testing.T) {
+	type logged struct {
+		at  protocol.Position
+		ms  int64
+		cmd []byte
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		command := commandGen()
+		var log []logged
+		for index := range rapid.IntRange(1, 60).Draw(rt, "entries") {
+			ms := int64(rapid.IntRange(0, 1e6).Draw(rt, "time"))
+			for sub, c := range rapid.SliceOfN(command, 1, 5).Draw(rt, "commands") {
+				b, err := encodeCommand(c)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				log = append(log, logged{protocol.Position{Index: uint64(index + 10), Sub: uint16(sub)}, ms, b})
+			}
+		}
+		run := func(one bool) map[string]string {
+			n := newNodeSpan(t, 16)
+			defer n.close()
+			n.people(modelUsers)
+			for rest := log; len(rest) > 0; {
+				size := len(rest)
+				if !one {
+					size = rapid.IntRange(1, len(rest)).Draw(rt, "batch")
+					if rapid.Bool().Draw(rt, "restart") {
+						n.reopen()
+					}
+				}
+				tx, err := n.db.Begin(true)
+				for _, l := range rest[:size] {
+					if err == nil {
+						_, err = n.m.Apply(tx, l.at, l.ms, l.cmd)
+					}
+				}
+				if err = errors.Join(err, tx.Commit()); err != nil {
+					rt.Fatal(err)
+				}
+				rest = rest[size:]
+			}
+			return n.contents()
+		}
+		if diff := cmp.Diff(run(true), run(false)); diff != "" {
+			rt.Fatalf("the databases differ: %s", diff)
+		}
+	})
+}

@@ -1,0 +1,335 @@
+package state
+
+import (
+	"container/heap"
+	"slices"
+	"sort"
+
+	"teamtalk/protocol"
+)
+
+// EventsAfter lists what happened for a user after a cursor, in log order: at least limit events if there are as many, and
+// then the rest of the log entry they end in, because a cursor names whole entries. next is where to go on; when there is
+// nothing more it is the newest entry known to be in what was read.
+//
+// Replayed are messages of the user's conversations (of a group, those of his stays), his read positions (the last of
+// each), removed sessions (likewise), changes of members of groups he was in then, new groups, the last signature and
+// avatar of everybody, and files that still wait for him. MessageSent.Members is nil: the answer is for one user.
+func (q *Queries) EventsAfter(me protocol.UserID, after protocol.Cursor, limit int) (events []protocol.Event, next protocol.Cursor, err error) {
+	next = max(after, q.applied()) // asked before the transaction begins: it holds at least that
+	if limit <= 0 {
+		return nil, after, nil
+	}
+	err = q.view(func(t *txn) error {
+		r := &replay{txn: t, me: me, from: afterIndex(after)}
+		if err := r.collect(); err != nil {
+			return err
+		}
+		for {
+			e, ok, err := r.pop()
+			if err != nil {
+				return err
+			}
+			n := len(events)
+			if !ok {
+				if n > 0 {
+					next = max(next, protocol.Cursor(events[n-1].At.Index))
+				}
+				return nil
+			}
+			if n >= limit && e.At.Index != events[n-1].At.Index {
+				next = protocol.Cursor(events[n-1].At.Index)
+				return nil
+			}
+			events = append(events, e)
+		}
+	})
+	return events, next, err
+}
+
+// replay merges the sources of one user's events.
+type replay struct {
+	*txn
+	me      protocol.UserID
+	from    protocol.Position
+	fixed   listStream
+	streams streamHeap
+}
+
+// stream is a source of events in log order. fill makes the next event peek, or says that there is none.
+type stream interface {
+	peek() *protocol.Event
+	fill() (ok bool, err error)
+}
+
+func (r *replay) collect() error {
+	if err := r.eachSession(r.me, r.collectSession); err != nil {
+		return err
+	}
+	if err := r.collectFiles(); err != nil {
+		return err
+	}
+	slices.SortStableFunc(r.fixed.events, func(a, b protocol.Event) int {
+		switch {
+		case a.At.Before(b.At):
+			return -1
+		case b.At.Before(a.At):
+			return 1
+		}
+		return 0
+	})
+	if err := r.push(&r.fixed); err != nil {
+		return err
+	}
+	return r.push(&profileStream{txn: r.txn, from: r.from})
+}
+
+func (r *replay) push(s stream) error {
+	ok, err := s.fill()
+	if ok {
+		heap.Push(&r.streams, s)
+	}
+	return err
+}
+
+func (r *replay) pop() (e protocol.Event, ok bool, err error) {
+	if len(r.streams) == 0 {
+		return e, false, nil
+	}
+	s := r.streams[0]
+	e = *s.peek()
+	more, err := s.fill()
+	if more {
+		heap.Fix(&r.streams, 0)
+	} else {
+		heap.Pop(&r.streams)
+	}
+	return e, true, err
+}
+
+func (r *replay) note(at protocol.Position, body protocol.EventBody) {
+	if !at.Before(r.from) {
+		r.fixed.events = append(r.fixed.events, protocol.Event{At: at, Body: body})
+	}
+}
+
+func (r *replay) collectSession(s protocol.Session, row *sessionRow) error {
+	r.note(row.toldAt, protocol.ReadMoved{User: r.me, Session: s, UpTo: row.told})
+	r.note(row.removedAt, protocol.SessionRemoved{User: r.me, Session: s})
+	conv := s.Conversation(r.me)
+	h, err := r.head(conv)
+	if err != nil {
+		return err
+	}
+	if s.Type == protocol.SessionSingle {
+		return r.collectMessages(conv, h, 1, h.last)
+	}
+	for _, stay := range row.stays {
+		last := h.last
+		if !stay.open() {
+			if stay.to.Before(r.from) {
+				continue
+			}
+			last = stay.last
+		}
+		if err := r.collectMessages(conv, h, stay.first, last); err != nil {
+			return err
+		}
+	}
+	return r.collectChanges(s.Group(), row.stays)
+}
+
+func (r *replay) collectMessages(conv protocol.Conversation, h head, first, last protocol.MsgID) error {
+	if last < first || h.at.Before(r.from) {
+		return nil
+	}
+	s := &messageStream{txn: r.txn, conv: conv, head: h, from: r.from, next: first, last: last}
+	if err := s.seek(); err != nil {
+		return err
+	}
+	return r.push(s)
+}
+
+// collectChanges notes the changes of a group's members during the user's stays, their first and last moment included.
+func (r *replay) collectChanges(g protocol.GroupID, stays []interval) error {
+	if n := len(stays); n == 0 || !stays[n-1].open() && stays[n-1].to.Before(r.from) {
+		return nil
+	}
+	var rows []changeRow
+	var places []protocol.Position
+	prefix, from := idKey(g), placeKey(uint32(g), r.from)
+	err := r.scan(bChange, prefix[:], from[:], func(key, b []byte) (bool, error) {
+		var row changeRow
+		err := decodeRow(b, &row)
+		if err == nil && len(key) != len(from) {
+			err = errRowLength
+		}
+		if err != nil {
+			return true, badRow(bChange, key, err)
+		}
+		rows, places = append(rows, row), append(places, positionOf(key[4:]))
+		return false, nil
+	})
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	current, err := r.memberRows(g)
+	if err != nil {
+		return err
+	}
+	for i := len(rows) - 1; i >= 0; i-- {
+		row, at := rows[i], places[i]
+		if stayedAt(stays, at) {
+			r.note(at, row.event(g, current))
+		}
+		switch row.Change {
+		case protocol.MembersAdd:
+			current = applyChange(current, protocol.MembersDel, row.Changed)
+		case protocol.MembersDel:
+			current = applyChange(current, protocol.MembersAdd, row.Changed)
+		}
+	}
+	return nil
+}
+
+func stayedAt(stays []interval, at protocol.Position) bool {
+	return slices.ContainsFunc(stays, func(v interval) bool {
+		return !at.Before(v.from) && (v.open() || !v.to.Before(at))
+	})
+}
+
+func (row *changeRow) event(g protocol.GroupID, current []protocol.UserID) protocol.EventBody {
+	if row.Change == groupMade {
+		return protocol.GroupCreated{Actor: row.Actor, Group: g, Members: row.Changed}
+	}
+	return protocol.MembersChanged{Actor: row.Actor, Group: g, Change: row.Change, Current: current, Changed: row.Changed}
+}
+
+func (r *replay) collectFiles() error {
+	prefix, from := idKey(r.me), placeKey(uint32(r.me), r.from)
+	return r.scan(bFile, prefix[:], from[:], func(key, row []byte) (bool, error) {
+		f, err := fileOf(key, row)
+		if err == nil {
+			r.note(positionOf(key[4:]), protocol.OfflineFileAdded{File: f})
+		}
+		return false, err
+	})
+}
+
+// streamHeap has the stream with the earliest event on top.
+type streamHeap []stream
+
+func (h streamHeap) Len() int           { return len(h) }
+func (h streamHeap) Less(i, j int) bool { return h[i].peek().At.Before(h[j].peek().At) }
+func (h streamHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+// Push is for container/heap.
+func (h *streamHeap) Push(x any) { *h = append(*h, x.(stream)) }
+
+// Pop is for container/heap.
+func (h *streamHeap) Pop() any {
+	s := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return s
+}
+
+// listStream has its events from the start.
+type listStream struct {
+	events []protocol.Event
+	cur    protocol.Event
+}
+
+func (s *listStream) peek() *protocol.Event { return &s.cur }
+
+func (s *listStream) fill() (bool, error) {
+	if len(s.events) == 0 {
+		return false, nil
+	}
+	s.cur, s.events = s.events[0], s.events[1:]
+	return true, nil
+}
+
+// messageStream reads messages next … last of a conversation, a stretch of bSparse at a time: the chain leads downwards only.
+type messageStream struct {
+	*txn
+	conv       protocol.Conversation
+	head       head
+	from       protocol.Position
+	next, last protocol.MsgID
+	listStream
+}
+
+// seek moves next to the stretch with the first message at or after from. Stretch n is ids n*sparseStep+1 and up.
+func (s *messageStream) seek() error {
+	low, high := int(s.next-1)/sparseStep, int(s.last)/sparseStep
+	var bad error
+	n := low + sort.Search(high-low, func(i int) bool {
+		key := sparseKey(s.conv, protocol.MsgID((low+i+1)*sparseStep))
+		b := s.row(bSparse, key[:])
+		if len(b) != positionLen {
+			bad = badRow(bSparse, key[:], errRowLength)
+			return true
+		}
+		return !positionOf(b).Before(s.from)
+	})
+	s.next = max(s.next, protocol.MsgID(n*sparseStep)+1)
+	return bad
+}
+
+func (s *messageStream) fill() (bool, error) {
+	for len(s.events) == 0 {
+		if s.next > s.last {
+			return false, nil
+		}
+		top := min(s.last, (s.next+sparseStep-1)/sparseStep*sparseStep)
+		err := s.descend(s.conv, s.head, top, func(at protocol.Position, row *messageRow) (bool, error) {
+			if at.Before(s.from) {
+				return true, nil
+			}
+			s.events = append(s.events, protocol.Event{At: at, Body: protocol.MessageSent{Message: row.message(at)}})
+			return row.id == s.next, nil
+		})
+		if err != nil {
+			return false, err
+		}
+		slices.Reverse(s.events)
+		s.next = top + 1
+	}
+	return s.listStream.fill()
+}
+
+// profileStream reads the last changes of signatures and avatars of all users.
+type profileStream struct {
+	*txn
+	from protocol.Position
+	kind profileKind // the next row is at (from, kind) or later
+	cur  protocol.Event
+}
+
+func (s *profileStream) peek() *protocol.Event { return &s.cur }
+
+func (s *profileStream) fill() (bool, error) {
+	seek := profileKey(s.from, s.kind)
+	key, b := s.bucket(bProfile).Cursor().Seek(seek[:])
+	if key == nil {
+		return false, nil
+	}
+	id, err := idOf[protocol.UserID](b)
+	if err == nil && len(key) != len(seek) {
+		err = errRowLength
+	}
+	if err != nil {
+		return false, badRow(bProfile, key, err)
+	}
+	row, err := s.user(id)
+	if err != nil {
+		return false, badRow(bProfile, key, err)
+	}
+	at, kind := positionOf(key), profileKind(key[positionLen])
+	s.cur = protocol.Event{At: at, Body: protocol.SignChanged{User: id, Sign: row.User.Sign}}
+	if kind == profileAvatar {
+		s.cur.Body = protocol.AvatarChanged{User: id, Avatar: row.User.Avatar}
+	}
+	s.from, s.kind = at, kind+1
+	return true, nil
+}
