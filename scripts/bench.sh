@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cell=${1:-10s}
-dir=$(realpath "${2:-.}")
+dir=$(mktemp -d "$(realpath "${2:-.}")/.bench.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
 
 section() { printf '\n== %s\n' "$1"; }
 bench() { TMPDIR=$dir go test -run '^$' -bench "$1" -benchmem -benchtime "${3:-1s}" "$2"; }
