@@ -41,11 +41,11 @@ const (
 // SendMessage stores a message and gives it the next id of its conversation [TT-MSG-4]. A repeat of a ClientMsgID of
 // the same sender with the same target and data is answered with the first id and changes nothing.
 type SendMessage struct {
-	From        UserID      `cbor:"1,keyasint"`
-	To          Session     `cbor:"2,keyasint"`
-	Type        MsgType     `cbor:"3,keyasint"`
-	Data        []byte      `cbor:"4,keyasint"`
-	ClientMsgID ClientMsgID `cbor:"5,keyasint"`
+	From        UserID
+	To          Session
+	Type        MsgType
+	Data        []byte
+	ClientMsgID ClientMsgID
 }
 
 // SendResult answers SendMessage.

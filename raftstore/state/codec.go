@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -41,8 +42,11 @@ func newCBORModes() cborModes {
 	return cborModes{enc, dec}
 }
 
-// encodeCommand makes the bytes that go through the log: kind, version, CBOR.
+// encodeCommand makes the bytes that go through the log: kind, version, CBOR; a message is packed by hand, as there are so many.
 func encodeCommand(c protocol.Command) ([]byte, error) {
+	if send, ok := c.(*protocol.SendMessage); ok {
+		return packSend(send), nil
+	}
 	body, err := codec.enc.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", c, err)
@@ -66,6 +70,9 @@ func decodeCommand(b []byte) (protocol.Command, error) {
 	if b[1] != commandVersion {
 		return nil, fmt.Errorf("command kind %d of version %d, known is %d: %w", b[0], b[1], commandVersion, errNewerCommand)
 	}
+	if send, ok := c.(*protocol.SendMessage); ok {
+		return send, unpackSend(b, send)
+	}
 	err := codec.dec.Unmarshal(b[2:], c)
 	var unknown *cbor.UnknownFieldError
 	switch {
@@ -75,6 +82,34 @@ func decodeCommand(b []byte) (protocol.Command, error) {
 		return nil, protocol.Errorf(protocol.CodeInvalid, "malformed command of kind %d: %v", b[0], err)
 	}
 	return c, nil
+}
+
+// sendFixedLen is what a packed message has before its data:
+//
+//	kind 1 | version 1 | session type 1 | message type 1 | session id 4 | from 4 | client_msg_id 16 | data
+const sendFixedLen = 12 + clientIDLen
+
+func packSend(c *protocol.SendMessage) []byte {
+	b := make([]byte, sendFixedLen+len(c.Data))
+	b[0], b[1], b[2], b[3] = byte(protocol.KindSendMessage), commandVersion, byte(c.To.Type), byte(c.Type)
+	binary.BigEndian.PutUint32(b[4:], c.To.ID)
+	binary.BigEndian.PutUint32(b[8:], uint32(c.From))
+	copy(b[12:], c.ClientMsgID[:])
+	copy(b[sendFixedLen:], c.Data)
+	return b
+}
+
+// unpackSend reads what packSend made; Data still points into b.
+func unpackSend(b []byte, c *protocol.SendMessage) error {
+	if len(b) < sendFixedLen {
+		return protocol.Errorf(protocol.CodeInvalid, "malformed message of %d bytes", len(b))
+	}
+	c.To = protocol.Session{Type: protocol.SessionType(b[2]), ID: binary.BigEndian.Uint32(b[4:])}
+	c.Type = protocol.MsgType(b[3])
+	c.From = protocol.UserID(binary.BigEndian.Uint32(b[8:]))
+	copy(c.ClientMsgID[:], b[12:])
+	c.Data = b[sendFixedLen:]
+	return nil
 }
 
 // encodeRow makes a row that is not packed by hand: version, CBOR.
