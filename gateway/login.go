@@ -52,21 +52,29 @@ func (s *session) login(h pdu.Header, m *pb.IMLoginReq) error {
 		s.refuseLogin(h, result, text)
 		return nil
 	}
-	if !s.srv.sessions.hasRoom(user.ID, client, &s.srv.limits) {
-		result, text, why := pb.ResultType_REFUSE_REASON_MSG_SERVER_FULL, textFull, refusedFull
-		if s.srv.sessions.isStopped() {
-			result, text, why = pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable, refusedStopping
-		}
-		s.srv.metrics.refused.WithLabelValues(string(why)).Inc()
-		s.refuseLogin(h, result, text)
-		return nil
-	}
 	s.welcome(h, m, user, client)
 	return nil
 }
 
-// welcome answers before the session is known to anybody, so that the answer precedes every push [TT-LOGIN-4].
+// refuseFull says that there is no room, or no time any more [TT-LOGIN-12].
+func (s *session) refuseFull(h pdu.Header) {
+	result, text, why := pb.ResultType_REFUSE_REASON_MSG_SERVER_FULL, textFull, refusedFull
+	if s.srv.sessions.isStopped() {
+		result, text, why = pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable, refusedStopping
+	}
+	s.srv.metrics.refused.WithLabelValues(string(why)).Inc()
+	s.refuseLogin(h, result, text)
+}
+
+// welcome makes the session known and answers. Pushes are held back meanwhile, so that the answer precedes them; and a client that has
+// it is certain to get whatever is sent from then on [TT-LOGIN-4].
 func (s *session) welcome(h pdu.Header, m *pb.IMLoginReq, user protocol.User, client protocol.ClientType) {
+	s.out.hold()
+	defer s.out.release()
+	if !s.srv.arrive(s, user.ID, client) {
+		s.refuseFull(h)
+		return
+	}
 	info := userToWire(user)
 	info.Status = new(uint32(0)) // COMPAT: as the legacy servers
 	s.answer(h, pdu.CmdLoginRes, &pb.IMLoginRes{
@@ -76,10 +84,6 @@ func (s *session) welcome(h pdu.Header, m *pb.IMLoginReq, user protocol.User, cl
 		OnlineStatus: m.OnlineStatus,
 		UserInfo:     info,
 	})
-	if !s.srv.arrive(s, user.ID, client) { // it filled up in this moment
-		s.end(ending{reason: reasonRefused, code: protocol.CodeUnavailable})
-		return
-	}
 	s.alive(s.idleTime())
 	s.srv.metrics.logins.WithLabelValues(pb.ResultType_REFUSE_REASON_NONE.String()).Inc()
 	s.srv.log.Info("logged in", "user", s.user, "client", client, "version", m.GetClientVersion(), "remote", s.addr, "conn", s.id)

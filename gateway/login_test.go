@@ -3,6 +3,7 @@ package gateway
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"teamtalk/protocol"
@@ -41,6 +42,41 @@ func TestLogin(t *testing.T) {
 			t.Error("the login is not counted")
 		}
 	})
+}
+
+// A push that is sent while the login is being answered comes, and after the answer [TT-LOGIN-4].
+func TestPushDuringLogin(t *testing.T) {
+	var srv *Server
+	during := &duringLogin{push: func(u protocol.UserID) {
+		srv.deliverP2P(protocol.P2PSent{From: 2, To: u, Data: "x"})
+	}}
+	play(t, func(c *Config) { during.Presence, c.Presence = c.Presence, during }, func(s *stage) {
+		srv = s.srv
+		c := s.dial()
+		c.send(pdu.CmdLoginReq, 7, loginReq("user1", android))
+		synctest.Wait()
+		c.expect(
+			want{pdu.CmdLoginRes, 7, &pb.IMLoginRes{
+				ServerTime:   new(uint32(946684800)),
+				ResultCode:   pb.ResultType_REFUSE_REASON_NONE.Enum(),
+				ResultString: new("成功"),
+				OnlineStatus: pb.UserStatType_USER_STATUS_ONLINE.Enum(),
+				UserInfo:     userToWire(testUser(1)),
+			}},
+			want{pdu.CmdP2P, 0, &pb.IMP2PCmdMsg{FromUserId: new(uint32(2)), ToUserId: new(uint32(1)), CmdMsgData: new("x")}},
+		)
+	})
+}
+
+// duringLogin is a presence table that does something at the moment in which a session becomes known.
+type duringLogin struct {
+	Presence
+	push func(protocol.UserID)
+}
+
+func (d *duringLogin) Joined(u protocol.UserID, c protocol.ClientType) {
+	d.Presence.Joined(u, c)
+	d.push(u)
 }
 
 // [TT-LOGIN-3] [TT-LOGIN-6] [TT-LOGIN-7] [TT-LOGIN-12] [TT-DIFF-3] [TT-DIFF-4] [TT-DIFF-26]

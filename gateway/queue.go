@@ -41,6 +41,8 @@ type outQueue struct {
 	answers int
 	writing [2]int // bytes of the batch: answers, pushes
 	closing bool   // nothing more is taken in
+	held    bool   // pushes are held back
+	behind  []frame
 }
 
 func (q *outQueue) init(limit int) {
@@ -89,7 +91,30 @@ func (q *outQueue) last(b []byte) {
 	q.room.Broadcast()
 }
 
+// hold keeps pushes back until release, so that an answer can precede them which is not made yet. Answers pass.
+func (q *outQueue) hold() {
+	q.mu.Lock()
+	q.held = true
+	q.mu.Unlock()
+}
+
+// release queues what was held back.
+func (q *outQueue) release() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held = false
+	for _, f := range q.behind {
+		q.addLocked(f)
+	}
+	q.behind = nil
+	q.work.Signal()
+}
+
 func (q *outQueue) addLocked(f frame) {
+	if q.held && f.push {
+		q.behind = append(q.behind, f)
+		return
+	}
 	if len(q.frames) == cap(q.frames) && 2*q.head > len(q.frames) {
 		rest := copy(q.frames, q.frames[q.head:])
 		clear(q.frames[rest:])
@@ -114,7 +139,7 @@ func (q *outQueue) close() {
 func (q *outQueue) abort() {
 	q.mu.Lock()
 	q.closing = true
-	q.frames, q.head = nil, 0
+	q.frames, q.head, q.behind = nil, 0, nil
 	q.mu.Unlock()
 	q.work.Signal()
 	q.room.Broadcast()
@@ -135,7 +160,7 @@ func (q *outQueue) take() ([][]byte, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.writtenLocked()
-	for len(q.frames) == 0 && !q.closing {
+	for len(q.frames) == 0 && (!q.closing || q.held) {
 		q.work.Wait()
 	}
 	if len(q.frames) == 0 {

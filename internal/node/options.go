@@ -107,7 +107,7 @@ func limitsOptions() []Option {
 			value: duration(func(c *Config) *time.Duration { return &c.Limits.LoginDeadline })},
 		{Key: "limits.idle_pc", Flag: "idle-pc", Default: "2m", Help: "silence after which a PC session ends; clients send a heartbeat every 30 s",
 			value: duration(func(c *Config) *time.Duration { return &c.Limits.IdlePC })},
-		{Key: "limits.idle_mobile", Flag: "idle-mobile", Default: "5m", Help: "silence after which a mobile session ends; clients send a heartbeat every 3 min",
+		{Key: "limits.idle_mobile", Flag: "idle-mobile", Default: "5m", Help: "silence after which a mobile session ends; clients send a heartbeat every 30 s (iOS) or 4 min (Android)",
 			value: duration(func(c *Config) *time.Duration { return &c.Limits.IdleMobile })},
 	}
 }
