@@ -57,8 +57,8 @@ func (s *session) end(e ending) bool {
 
 	s.srv.depart(s, e.reason == reasonLogout)
 	if e.now || e.hurry {
+		s.parked.drop() // before the context ends, which would let what is parked go at once
 		s.cancel()
-		s.parked.drop()
 	}
 	if e.now {
 		s.out.abort()

@@ -64,6 +64,9 @@ func (srv *Server) ServeConn(ctx context.Context, conn transport.Conn) {
 	s.readLoop()
 
 	end := s.endingOf()
+	if end.now || end.hurry {
+		s.parked.drop() // whoever called end may not have come to it yet
+	}
 	s.parked.finish(end.reason != reasonClient) // what was read is carried out
 	s.sends.wait()                              // and answered,
 	s.out.close()                               // then written,
