@@ -92,7 +92,9 @@ func (m *MsgServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html;charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Connection", "close")
+	if r.ProtoMajor == 1 { // COMPAT: as the login_server; later versions of HTTP have no such header
+		h.Set("Connection", "close")
+	}
 	if _, err := w.Write(body); err != nil {
 		m.cfg.Log.Debug("address not told", "remote", r.RemoteAddr, "error", err)
 	}

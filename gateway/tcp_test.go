@@ -5,10 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"runtime"
-	"runtime/debug"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,11 +46,21 @@ type peer struct {
 
 func connect(t testing.TB, address string, user int, mobile bool) *peer {
 	t.Helper()
+	return logIn(t, dialTCP(t, address), user, mobile)
+}
+
+func dialTCP(t testing.TB, address string) net.Conn {
+	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
+	return c
+}
+
+func logIn(t testing.TB, c net.Conn, user int, mobile bool) *peer {
+	t.Helper()
 	p := &peer{c, pdu.NewReader(c)}
 	ct := windows
 	if mobile {
@@ -126,76 +132,13 @@ func TestOverTCP(t *testing.T) {
 	}
 }
 
-// The bytes an idle logged-in connection takes. Half of what is measured belongs to the clients, which hold next to nothing.
-func TestIdleMemory(t *testing.T) {
-	if os.Getenv("TT_MEMORY") == "" {
-		t.Skip("set TT_MEMORY=1: opens 5,000 connections")
-	}
-	s, stop := newStage(t, func(c *Config) { c.Log = slog.New(slog.DiscardHandler); c.Limits.UnauthenticatedPerAddress = 10_000 })
-	defer stop()
-	address, stopListening := listen(t, s)
-	defer stopListening()
-	const n = 5000
-	before := resident(t)
-	conns := make([]net.Conn, n)
-	var g errgroup.Group
-	g.SetLimit(32)
-	for i := range n {
-		g.Go(func() error {
-			c, err := net.Dial("tcp", address)
-			if err != nil {
-				return err
-			}
-			conns[i] = c
-			b := encode(t, pdu.CmdLoginReq, 1, loginReq(fmt.Sprintf("user%d", i+1), android))
-			if _, err := c.Write(b); err != nil {
-				return err
-			}
-			var answer [16]byte
-			_, err = c.Read(answer[:])
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	grown := func() float64 { return float64(resident(t)-before) / n / 1024 }
-	atOnce := grown()
-	var m runtime.MemStats
-	for range 4 { // as in any process that lives for a while
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		t.Logf("heap %.1f, stacks %.1f KiB each", float64(m.HeapInuse)/n/1024, float64(m.StackInuse)/n/1024)
-	}
-	debug.FreeOSMemory()
-	t.Logf("%d connections: %.1f KiB resident each, %.1f when collected", n, atOnce, grown())
-	for _, c := range conns {
-		_ = c.Close()
-	}
-}
-
-func resident(t testing.TB) int {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Skip(err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return kb * 1024
-		}
-	}
-	t.Fatal("no VmRSS")
-	return 0
-}
-
 // BenchmarkPairs measures messages acked and delivered end to end over loopback, with a store that costs nothing; the load generator runs on the
 // same cores.
 func BenchmarkPairs(b *testing.B) {
+	benchmarkPairs(b, listen, func(address string) net.Conn { return dialTCP(b, address) })
+}
+
+func benchmarkPairs(b *testing.B, listen func(testing.TB, *stage) (string, func()), dial func(address string) net.Conn) {
 	for _, bc := range []struct{ pairs, window int }{{1, 1}, {1, 16}, {64, 1}, {64, 16}, {256, 1}, {256, 16}} {
 		b.Run(fmt.Sprintf("%dx%d", bc.pairs, bc.window), func(b *testing.B) {
 			s, stop := newStage(b, func(c *Config) { c.Log = slog.New(slog.DiscardHandler) })
@@ -205,8 +148,8 @@ func BenchmarkPairs(b *testing.B) {
 			defer stopListening()
 			var from, to []*peer
 			for i := range bc.pairs {
-				from = append(from, connect(b, address, 2*i+1, true))
-				to = append(to, connect(b, address, 2*i+2, true))
+				from = append(from, logIn(b, dial(address), 2*i+1, true))
+				to = append(to, logIn(b, dial(address), 2*i+2, true))
 			}
 			per := (b.N + bc.pairs - 1) / bc.pairs
 			b.ResetTimer()

@@ -44,13 +44,18 @@ func (c *devCmd) welcome(cfg *node.Config, n *node.Node) string {
 	fmt.Fprintf(&b, "TeamTalk is up, with the data in %s.\n\n", cfg.Data)
 	for _, l := range []struct{ name, what string }{
 		{"tcp", "native protocol: clients chat here"},
-		{"http", "GET /msg_server: clients ask here where to log in"},
+		{"tls", "the same over TLS; HTTPS with all of http's"},
+		{"quic", "UDP: the same over QUIC; HTTP/3"},
+		{"http", "/msg_server: clients ask here where to log in; WebSocket at /ws, long-poll at /lp"},
 		{"login", "native form of /msg_server"},
 		{"ops", "health, metrics, admin API"},
 	} {
 		if a, ok := at[l.name]; ok {
 			fmt.Fprintf(&b, "  %-6s %-22s %s\n", l.name, a, l.what)
 		}
+	}
+	if ca := n.CA(); ca.File != "" {
+		fmt.Fprintf(&b, "\nThe certificate is signed by an authority of this node's own, for clients to trust:\n  %s\n  SHA-256 %s\n", ca.File, ca.Fingerprint)
 	}
 	who := "all"
 	if c.Users > node.DemoMembers {
@@ -66,6 +71,9 @@ func (c *devCmd) welcome(cfg *node.Config, n *node.Node) string {
 	fmt.Fprintf(&b, "  %s user add alice --password secret%s\n", self, data)
 	if a, ok := at["http"]; ok {
 		fmt.Fprintf(&b, "  curl http://%s/msg_server\n", a)
+	}
+	if a, ok := at["tls"]; ok && n.CA().File != "" {
+		fmt.Fprintf(&b, "  curl --cacert %s https://%s/msg_server\n", shellQuote(n.CA().File), a)
 	}
 	if a, ok := at["ops"]; ok {
 		fmt.Fprintf(&b, "  curl http://%s/readyz\n", a)

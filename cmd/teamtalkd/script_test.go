@@ -63,10 +63,13 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	name, dir := args[0], ts.MkAbs(args[0])
 	argv := append(slices.Clone(args[1:]), "--data", dir)
-	for _, listener := range []string{"--tcp", "--http", "--ops", "--login"} {
+	for _, listener := range []string{"--tcp", "--tls", "--quic", "--http", "--ops", "--login"} {
 		if !slices.Contains(argv, listener) {
 			argv = append(argv, listener, "127.0.0.1:0")
 		}
+	}
+	if !slices.Contains(argv, "--tls-cert") {
+		argv = append(argv, "--tls-development", "true")
 	}
 	s := &server{exit: make(chan error, 1)}
 	s.cmd = exec.Command("teamtalkd", argv...) // this very binary: testscript.Main puts it into the PATH under that name

@@ -3,6 +3,7 @@ package transport
 import (
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"teamtalk/protocol"
@@ -16,7 +17,8 @@ type stream struct {
 	reader *pdu.Reader
 	bufs   net.Buffers // of the Write under way; here so that it costs no allocation
 
-	writeBy time.Time // the write deadline set last
+	writeBy  time.Time // the write deadline set last
+	vectored bool      // net.Buffers becomes one system call
 }
 
 const (
@@ -24,16 +26,18 @@ const (
 	writeTimeout = 30 * time.Second
 	writePace    = 16 << 10
 	discardPiece = 4 << 10
+	joinPiece    = 16 << 10 // what a TLS record holds
 )
 
 // NewStream is a Conn over a byte stream such as a TCP connection.
 func NewStream(nc net.Conn, kind Kind) Conn {
-	return &stream{nc: nc, kind: kind, reader: pdu.NewReader(nc)}
+	_, vectored := nc.(syscall.Conn) // a socket itself, not something that wraps one
+	return &stream{nc: nc, kind: kind, reader: pdu.NewReader(nc), vectored: vectored}
 }
 
 func (s *stream) Read(limit int) (pdu.PDU, error) { return s.reader.Read(limit) }
 
-// Write uses one writev for many frames.
+// Write uses one writev for many frames where the connection has it, else as few writes as keep the copies small.
 func (s *stream) Write(frames [][]byte) error {
 	size := 0
 	for _, f := range frames {
@@ -46,9 +50,37 @@ func (s *stream) Write(frames [][]byte) error {
 		_, err := s.nc.Write(frames[0])
 		return err
 	}
+	if !s.vectored {
+		return s.writeJoined(frames, size)
+	}
 	s.bufs = frames
 	_, err := s.bufs.WriteTo(s.nc)
 	s.bufs = nil
+	return err
+}
+
+// writeJoined joins small frames into pieces of a TLS record, each of which costs a system call and an encryption.
+func (s *stream) writeJoined(frames [][]byte, size int) error {
+	piece := make([]byte, 0, min(size, joinPiece))
+	for _, f := range frames {
+		if len(piece) > 0 && len(piece)+len(f) > joinPiece {
+			if _, err := s.nc.Write(piece); err != nil {
+				return err
+			}
+			piece = piece[:0]
+		}
+		if len(f) < joinPiece {
+			piece = append(piece, f...)
+			continue
+		}
+		if _, err := s.nc.Write(f); err != nil {
+			return err
+		}
+	}
+	if len(piece) == 0 {
+		return nil
+	}
+	_, err := s.nc.Write(piece)
 	return err
 }
 
@@ -89,7 +121,7 @@ func (s *stream) Close(protocol.Code) error { return s.nc.Close() }
 func (s *stream) SetReadDeadline(t time.Time) error { return s.nc.SetReadDeadline(t) }
 
 func (s *stream) RemoteAddr() netip.AddrPort {
-	a, ok := s.nc.RemoteAddr().(*net.TCPAddr)
+	a, ok := s.nc.RemoteAddr().(interface{ AddrPort() netip.AddrPort }) // of TCP and UDP
 	if !ok {
 		return netip.AddrPort{}
 	}

@@ -15,7 +15,11 @@ type Kind string
 
 // Kinds of transport.
 const (
-	KindTCP Kind = "tcp"
+	KindTCP       Kind = "tcp"
+	KindTLS       Kind = "tls"
+	KindWebSocket Kind = "websocket"
+	KindLongPoll  Kind = "longpoll"
+	KindQUIC      Kind = "quic"
 )
 
 // Conn is one client's connection. One goroutine reads and one writes; the other methods may be called from any.
@@ -28,7 +32,7 @@ type Conn interface {
 	// Discard throws away what still comes until the client closes or the time has come; only Close may follow. It serves to let the
 	// client read what was written last, which closing with unread input would destroy.
 	Discard(until time.Time)
-	// CloseWrite says that nothing more will be written, and leaves reading alone where the transport can.
+	// CloseWrite says that nothing more will be written, and leaves reading alone where the transport can. An error means that only Close can say so.
 	CloseWrite() error
 	// Close ends the connection; the code tells a transport that can say so why. Blocked calls return.
 	Close(code protocol.Code) error

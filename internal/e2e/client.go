@@ -19,7 +19,7 @@ import (
 
 // A Client is one connection to a server, speaking whole PDUs. What arrives is kept until it is asked for.
 type Client struct {
-	conn   net.Conn
+	conn   wire
 	joined chan struct{} // closed when the reader has ended
 	fresh  chan struct{} // holds one token when something arrived
 
@@ -43,9 +43,13 @@ func DialFrom(ctx context.Context, local, address string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{conn: conn, joined: make(chan struct{}), fresh: make(chan struct{}, 1)}
+	return newClient(conn), nil
+}
+
+func newClient(w wire) *Client {
+	c := &Client{conn: w, joined: make(chan struct{}), fresh: make(chan struct{}, 1)}
 	go c.read() // ends when the connection does; Close waits for it
-	return c, nil
+	return c
 }
 
 func (c *Client) read() {

@@ -25,7 +25,7 @@
 //	ctl ARGS                 an operator's command, which must succeed (`ctl!`: must fail); `ctl group add … -> $g` keeps the id of what it made
 //	http GET /path           one plain request
 //	| text                   below ctl and http: a line of the output, * for any text, ${name} for a variable
-//	connect NAME [to login]  a new connection
+//	connect NAME [to login]  a new connection; `via wss` chooses what it goes by: tcp, tls, ws, wss, lp, lps, lp3 or quic
 //	login NAME USER CLIENT   the same, and logged in (windows, mac, ios, android)
 //	close NAME               the client closes
 //	ignore CID_…             PDUs of these commands are not looked at in the rest of the script

@@ -24,6 +24,8 @@ type Runner struct {
 	// recorded: the script being played is a recording.
 	recorded bool
 	wait     time.Duration
+	// Via is what connections go by whose line doesn't say; ViaTCP unless it is set.
+	Via Via
 	// Log receives every PDU and action if set.
 	Log func(format string, args ...any)
 }
@@ -31,7 +33,7 @@ type Runner struct {
 // NewRunner makes a runner for the scripts of a folder. With update it doesn't judge but notes what the expectations should be.
 func NewRunner(tb testing.TB, dir string, update bool) *Runner {
 	r := &Runner{tb: tb, dir: dir, conns: map[string]*scriptConn{}, vars: Vars{}, ignore: map[pdu.Command]bool{}, update: update,
-		wait: Patience, Log: func(string, ...any) {}}
+		wait: Patience, Via: ViaTCP, Log: func(string, ...any) {}}
 	if update {
 		r.wait = 6 * time.Second
 	}
@@ -131,7 +133,7 @@ func (r *Runner) act(st *Statement, output []*Statement) error {
 	case stmtIgnore:
 		return r.ignoreCommands(st.args[1:])
 	case stmtConnect:
-		return r.connect(st)
+		return r.connect(st.conn, st.args[2:])
 	case stmtLogin:
 		return r.login(st)
 	case stmtClose:
@@ -182,33 +184,46 @@ func (r *Runner) context() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), r.wait)
 }
 
-func (r *Runner) connect(st *Statement) error {
-	if old := r.conns[st.conn]; old != nil && !old.gone() {
-		return fmt.Errorf("%s is connected", st.conn)
-	}
-	address := r.server.Addr.TCP
-	port := "tcp"
-	if len(st.args) == 4 && st.args[2] == "to" {
-		port = st.args[3]
-	}
-	switch port {
-	case "tcp":
-	case "login":
-		address = r.server.Addr.Login
-	default:
-		return fmt.Errorf("no port %q", port)
+func (r *Runner) connect(name string, words []string) error {
+	if old := r.conns[name]; old != nil && !old.gone() {
+		return fmt.Errorf("%s is connected", name)
 	}
 	ctx, cancel := r.context()
 	defer cancel()
-	client, err := Dial(ctx, address)
+	client, native, err := r.dial(ctx, words)
 	if err != nil {
 		return err
 	}
-	if _, known := r.conns[st.conn]; !known {
-		r.names = append(r.names, st.conn)
+	if _, known := r.conns[name]; !known {
+		r.names = append(r.names, name)
 	}
-	r.conns[st.conn] = &scriptConn{name: st.conn, client: client, deaf: port != "tcp"}
+	r.conns[name] = &scriptConn{name: name, client: client, deaf: !native}
 	return nil
+}
+
+// dial connects as the words of a line say: "to login", "via wss". native: to the chat port of some transport.
+func (r *Runner) dial(ctx context.Context, words []string) (client *Client, native bool, err error) {
+	via := r.Via
+	for ; len(words) >= 2; words = words[2:] {
+		switch words[0] {
+		case "via":
+			if via, err = viaNamed(words[1]); err != nil {
+				return nil, false, err
+			}
+			continue
+		case "to":
+			if words[1] == "login" {
+				client, err = Dial(ctx, r.server.Addr.Login)
+				return client, false, err
+			}
+		}
+		return nil, false, fmt.Errorf("%q is neither \"to login\" nor \"via TRANSPORT\"", words)
+	}
+	if len(words) > 0 {
+		return nil, false, fmt.Errorf("%q is one word too many", words[0])
+	}
+	client, err = r.server.Dial(ctx, via)
+	return client, true, err
 }
 
 func (r *Runner) login(st *Statement) error {
@@ -216,7 +231,7 @@ func (r *Runner) login(st *Statement) error {
 	if !ok {
 		return fmt.Errorf("%q is no client type", st.args[3])
 	}
-	if err := r.connect(&Statement{conn: st.conn}); err != nil {
+	if err := r.connect(st.conn, st.args[4:]); err != nil {
 		return err
 	}
 	ctx, cancel := r.context()

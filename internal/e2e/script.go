@@ -25,8 +25,8 @@ const (
 	stmtServer                       // server ARGS
 	stmtCtl                          // ctl ARGS
 	stmtHTTP                         // http GET /path
-	stmtConnect                      // connect NAME [to login|files]
-	stmtLogin                        // login NAME USER CLIENT
+	stmtConnect                      // connect NAME [to login] [via TRANSPORT]
+	stmtLogin                        // login NAME USER CLIENT [via TRANSPORT]
 	stmtClose                        // close NAME
 	stmtIgnore                       // ignore CID_…
 	stmtProcess                      // stop | kill | restart

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -65,12 +66,28 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// TestRecorded replays the conversations that were recorded with the C++ servers, byte for byte from the clients' side. They are one
-// conversation in many files, in one world; testdata/scripts/legacy/MAPPING.md says how what they hold is compared.
+// TestRecorded replays the conversations that were recorded with the C++ servers, byte for byte from the clients' side, over every transport. They
+// are one conversation in many files, in one world; testdata/scripts/legacy/MAPPING.md says how what they hold is compared.
 func TestRecorded(t *testing.T) {
 	dir := filepath.Join(scriptsDir, "legacy")
+	vias := Transports()
+	if *update {
+		vias = vias[:1] // what is expected is the same over all
+	}
+	// All at once, however few cores there are: they mostly wait for what has to take its time.
+	var worlds sync.WaitGroup
+	for _, via := range vias {
+		worlds.Go(func() { // ends with its conversation
+			t.Run(string(via), func(t *testing.T) { playRecorded(t, dir, via) })
+		})
+	}
+	worlds.Wait()
+}
+
+func playRecorded(t *testing.T, dir string, via Via) {
 	scripts := inOrder(t, readScripts(t, dir))
 	r := NewRunner(t, dir, *update)
+	r.Via = via
 	played := 0
 	for i, s := range scripts {
 		t.Run(s.Name, func(t *testing.T) {

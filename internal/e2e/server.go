@@ -23,6 +23,9 @@ const Patience = 30 * time.Second
 // Addresses is what a ready server writes into addresses.json of its data directory.
 type Addresses struct {
 	TCP   string `json:"tcp"`
+	TLS   string `json:"tls"`
+	QUIC  string `json:"quic"`
+	CA    string `json:"ca"` // file of the authority that signed the development certificate
 	HTTP  string `json:"http"`
 	Ops   string `json:"ops"`
 	Login string `json:"login"`
@@ -114,9 +117,10 @@ func (s *Server) Run(tb testing.TB) error {
 
 func (s *Server) arguments() []string {
 	args := []string{"--data", s.Dir}
-	for _, port := range []string{"--tcp", "--http", "--ops", "--login"} {
-		if !slices.ContainsFunc(s.config.Args, func(a string) bool { return a == port || strings.HasPrefix(a, port+"=") }) {
-			args = append(args, port, "127.0.0.1:0")
+	for _, option := range []struct{ flag, value string }{{"--tcp", "127.0.0.1:0"}, {"--tls", "127.0.0.1:0"}, {"--quic", "127.0.0.1:0"},
+		{"--http", "127.0.0.1:0"}, {"--ops", "127.0.0.1:0"}, {"--login", "127.0.0.1:0"}, {"--tls-development", "true"}} {
+		if !slices.ContainsFunc(s.config.Args, func(a string) bool { return a == option.flag || strings.HasPrefix(a, option.flag+"=") }) {
+			args = append(args, option.flag, option.value)
 		}
 	}
 	return append(args, s.config.Args...)

@@ -37,7 +37,7 @@ func StartServer(ctx context.Context, binary, dir string, users int, password st
 	const free = "127.0.0.1:0"
 	// Not CommandContext: the process is to leave in order, see Stop.
 	cmd := exec.Command(binary, "dev", "--data", data, "--users", fmt.Sprint(users), "--password", password, //nolint:gosec,noctx // the operator's binary
-		"--tcp", free, "--http", free, "--ops", free, "--login", "off")
+		"--tcp", free, "--http", free, "--ops", free, "--login", "off", "--tls", "off", "--quic", "off")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, log.Close())

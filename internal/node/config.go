@@ -20,11 +20,13 @@ type Config struct {
 	Node     NodeConfig
 	Listen   ListenConfig
 	Public   PublicConfig
+	TLS      TLSConfig
 	Limits   LimitsConfig
 	Password PasswordConfig
 	Store    StoreConfig
 	Log      LogConfig
 	Shutdown ShutdownConfig
+	Proxies  Proxies    // whose word about a client's address counts
 	Demo     DemoConfig // not an option: `teamtalkd dev` sets it
 
 	origins map[string]Origin // by key; a key that is not here has its default
@@ -43,11 +45,27 @@ type ListenConfig struct {
 
 // PublicConfig is what clients are told.
 type PublicConfig struct {
-	Host      string // empty: the listen address, which then must not be a wildcard
-	TCPPort   uint16 // 0: the port listened on
-	HTTPPort  uint16 // 0: the port listened on
-	MSFS      string // base URL of the picture store; empty: http://host:http port/msfs/
-	Discovery string // URL of the page behind the client's discovery tab
+	Host      string   // empty: the listen address, which then must not be a wildcard
+	TCPPort   uint16   // 0: the port listened on
+	HTTPPort  uint16   // 0: the port listened on
+	QUICPort  uint16   // 0: the port listened on
+	Origins   []string // of web pages of other sites that may connect
+	MSFS      string   // base URL of the picture store; empty: http://host:http port/msfs/
+	Discovery string   // URL of the page behind the client's discovery tab
+}
+
+// TLSConfig says where the certificate of listen.tls and listen.quic comes from: files before ACME before development.
+type TLSConfig struct {
+	Cert, Key   string // PEM files
+	ACME        ACMEConfig
+	Development bool // a certificate authority of this node's own
+}
+
+// ACMEConfig is about a certificate that is obtained and renewed without the operator.
+type ACMEConfig struct {
+	Domain    string
+	Email     string
+	Directory string // URL of the authority; empty: Let's Encrypt
 }
 
 // LimitsConfig bounds what clients can do.
@@ -266,6 +284,29 @@ func (c *Config) checkPort() error {
 	}
 	return errors.New("listen.tcp is off, so there is no port to tell the clients that ask at listen.http and listen.login: " +
 		"set public.tcp_port, or turn these two off as well")
+}
+
+// checkTLS refuses a configuration that has TLS ports but nothing to show there.
+func (c *Config) checkTLS() error {
+	key := "listen.tls"
+	if c.Listen.TLS.Off() {
+		key = "listen.quic"
+	}
+	t := c.TLS
+	switch {
+	case c.Listen.TLS.Off() && c.Listen.QUIC.Off():
+		return nil
+	case (t.Cert == "") != (t.Key == ""):
+		return errors.New("tls.cert and tls.key belong together: set both, or neither")
+	case t.Cert != "" && t.ACME.Domain != "":
+		return errors.New("tls.cert and tls.acme.domain are both set: keep one")
+	case t.ACME.Domain != "" && c.Listen.TLS.Off():
+		return errors.New("tls.acme.domain needs listen.tls, where the authority checks the name (as port 443 from outside)")
+	case t.Cert == "" && t.ACME.Domain == "" && !t.Development:
+		return fmt.Errorf("%s is on and there is no certificate: set tls.cert and tls.key to its files; or tls.acme.domain, to obtain one from Let's Encrypt; "+
+			"or tls.development: true, to try things out; or turn TLS off (listen.tls: \"off\", listen.quic: \"off\")", key)
+	}
+	return nil
 }
 
 // NotYet lists the keys that were given a value although this version has no listener for them yet.

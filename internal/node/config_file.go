@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -111,23 +112,21 @@ func inside(prefix string) string {
 	return ": " + strings.Join(keys, ", ")
 }
 
+// sections are what keys are nested in, "tls" and "tls.acme" for tls.acme.domain.
 func sections() []string {
 	var all []string
 	for _, key := range optionKeys() {
-		if section, _, ok := strings.Cut(key, "."); ok && (len(all) == 0 || all[len(all)-1] != section) {
-			all = append(all, section)
+		for i, c := range key {
+			if c == '.' && !slices.Contains(all, key[:i]) {
+				all = append(all, key[:i])
+			}
 		}
 	}
 	return all
 }
 
 func hasSection(name string) bool {
-	for _, s := range sections() {
-		if s == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(sections(), name)
 }
 
 // suggest is ", did you mean …?" with the known word nearest to a misspelt one; empty when nothing is near.

@@ -95,6 +95,11 @@ func TestFileProblemsSayWhereAndWhatToDo(t *testing.T) {
 		{"URL", "public:\n  msfs: ftp://x/\n", "write http://host/path or https://host/path"},
 		{"level", "log:\n  level: loud\n", `"loud" is not one of: debug, info, warn, error`},
 		{"format", "log:\n  format: xml\n", `"xml" is not one of: text, json`},
+		{"truth", "tls:\n  development: yes\n", `:2: tls.development: "yes" is not one of: true, false`},
+		{"section in a section", "tls:\n  acme:\n    domain: a..b\n", `:3: tls.acme.domain: "a..b" is not a host`},
+		{"misspelt in a section in a section", "tls:\n  acme:\n    domian: a.b\n", `:3: unknown key "tls.acme.domian", did you mean "tls.acme.domain"?`},
+		{"origin with a path", "public:\n  origins: https://a.example/x\n", `"https://a.example/x" is not an origin: write https://host`},
+		{"proxies", "trusted_proxies: 10.0.0.0/33\n", `"10.0.0.0/33" is neither an address nor a network`},
 		{"not YAML", "a: b: c\n", "mapping values are not allowed"},
 		{"id", "node:\n  id: a b\n", "is not a word"},
 	} {
@@ -172,12 +177,41 @@ func TestWildcardNeedsAPublicHost(t *testing.T) {
 	}
 }
 
+func TestTLSNeedsACertificate(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		flags map[string]string
+		want  string // empty: fine
+	}{
+		{"defaults", nil, "listen.tls is on and there is no certificate: set tls.cert and tls.key"},
+		{"QUIC only", map[string]string{"listen.tls": "off"}, "listen.quic is on and there is no certificate"},
+		{"both off", map[string]string{"listen.tls": "off", "listen.quic": "off"}, ""},
+		{"files", map[string]string{"tls.cert": "c.pem", "tls.key": "k.pem"}, ""},
+		{"half of the files", map[string]string{"tls.cert": "c.pem"}, "tls.cert and tls.key belong together"},
+		{"ACME", map[string]string{"tls.acme.domain": "chat.example.com"}, ""},
+		{"ACME without a TLS port", map[string]string{"tls.acme.domain": "chat.example.com", "listen.tls": "off"}, "tls.acme.domain needs listen.tls"},
+		{"files and ACME", map[string]string{"tls.acme.domain": "chat.example.com", "tls.cert": "c.pem", "tls.key": "k.pem"}, "keep one"},
+		{"development", map[string]string{"tls.development": "true"}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, _, err := Load(Sources{Flags: test.flags})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = c.checkTLS()
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
 func TestListenersThatDoNotExistYet(t *testing.T) {
-	c, _, err := Load(Sources{Flags: map[string]string{"listen.tls": ":443", "listen.quic": "off", "listen.tcp": ":8000"}})
+	c, _, err := Load(Sources{Flags: map[string]string{"listen.node": ":443", "listen.files": "off", "listen.tcp": ":8000"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"listen.tls"}, c.NotYet()); diff != "" {
+	if diff := cmp.Diff([]string{"listen.node"}, c.NotYet()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -193,6 +227,10 @@ func TestValuesComeBackAsWritten(t *testing.T) {
 		"log.level":              {"debug", "error"},
 		"public.discovery":       {"", "https://example.com/x"},
 		"password.argon2_memory": {"8KiB", "19MiB"},
+		"tls.development":        {"true", "false"},
+		"tls.acme.domain":        {"", "chat.example.com"},
+		"public.origins":         {"", "https://a.example", "https://a.example,http://b.example:8080"},
+		"trusted_proxies":        {"", "192.0.2.7", "10.0.0.0/8,2001:db8::1"},
 	} {
 		for _, text := range texts {
 			c := Default()

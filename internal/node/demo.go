@@ -30,11 +30,14 @@ const demoPage = 1_000
 // messages, and nothing logged that is not a problem.
 func DevDefaults() map[string]string {
 	return map[string]string{
-		"listen.tcp":  "127.0.0.1:8000",
-		"listen.http": "127.0.0.1:8080",
-		"listen.ops":  "127.0.0.1:8090",
-		"limits.rate": "0",
-		"log.level":   "warn",
+		"listen.tcp":      "127.0.0.1:8000",
+		"listen.tls":      "127.0.0.1:8443",
+		"listen.quic":     "127.0.0.1:8443",
+		"tls.development": "true",
+		"listen.http":     "127.0.0.1:8080",
+		"listen.ops":      "127.0.0.1:8090",
+		"limits.rate":     "0",
+		"log.level":       "warn",
 	}
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -100,7 +101,7 @@ func TestExampleConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.CheckPublic(); err != nil {
+	if err := errors.Join(c.CheckPublic(), c.checkTLS()); err != nil {
 		t.Error(err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"teamtalk/bus"
 	"teamtalk/gateway"
 	"teamtalk/gateway/transport"
+	"teamtalk/gateway/transport/quicport"
 	"teamtalk/internal/admin"
 	"teamtalk/internal/obs"
 	"teamtalk/raftstore/state"
@@ -37,6 +38,7 @@ type Node struct {
 	admin   *service.Admin
 	gateway *gateway.Server
 	sockets sockets
+	clients clients
 
 	mu     sync.Mutex // guards serving
 	isOpen bool       // clients are accepted
@@ -45,7 +47,9 @@ type Node struct {
 // sockets are the listeners; nil where the address is off.
 type sockets struct {
 	tcp, login *transport.TCP
-	http, ops  net.Listener
+	tls, http  *transport.Listener
+	quic       *quicport.Port
+	ops        net.Listener
 }
 
 // leaderTime is how long a start waits for a leader before it goes on without one (reads work, writes are refused).
@@ -81,7 +85,7 @@ func (n *Node) stopAfterFailure() error {
 }
 
 func (n *Node) check(context.Context) error {
-	if err := errors.Join(n.cfg.CheckPublic(), n.cfg.checkPort()); err != nil {
+	if err := errors.Join(n.cfg.CheckPublic(), n.cfg.checkPort(), n.cfg.checkTLS()); err != nil {
 		return err
 	}
 	n.log.Info("starting", "version", obs.BuildVersion().String(), "node", n.cfg.Node.ID, "name", n.cfg.nodeName(), "data", n.cfg.Data)
@@ -109,7 +113,7 @@ func (n *Node) openStore(ctx context.Context) error {
 	return removeAddresses(n.cfg.Data)
 }
 
-// bind opens the ports.
+// bind opens the ports, those that need a certificate last.
 func (n *Node) bind(ctx context.Context) (err error) {
 	if n.sockets.tcp, err = n.listenPDU("tcp", n.cfg.Listen.TCP); err != nil {
 		return err
@@ -117,11 +121,16 @@ func (n *Node) bind(ctx context.Context) (err error) {
 	if n.sockets.login, err = n.listenPDU("login", n.cfg.Listen.Login); err != nil {
 		return err
 	}
-	if n.sockets.http, err = n.listen(ctx, "http", n.cfg.Listen.HTTP); err != nil {
+	if n.sockets.http, err = n.listenBounded("http", n.cfg.Listen.HTTP); err != nil {
 		return err
 	}
-	n.sockets.ops, err = n.listen(ctx, "ops", n.cfg.Listen.Ops)
-	return err
+	if n.sockets.ops, err = n.listenOps(ctx); err != nil {
+		return err
+	}
+	if n.sockets.tls, err = n.listenBounded("tls", n.cfg.Listen.TLS); err != nil {
+		return err
+	}
+	return n.bindQUIC()
 }
 
 func (n *Node) listenPDU(name string, at Address) (*transport.TCP, error) {
@@ -136,21 +145,41 @@ func (n *Node) listenPDU(name string, at Address) (*transport.TCP, error) {
 	return l, nil
 }
 
-func (n *Node) listen(ctx context.Context, name string, at Address) (net.Listener, error) {
+// listenBounded is for ports whose connections the gateway does not count, for not each is a session: they may be as many as sessions.
+func (n *Node) listenBounded(name string, at Address) (*transport.Listener, error) {
+	if at.Off() {
+		return nil, nil
+	}
+	l, err := transport.Listen(transport.ListenerConfig{Address: string(at), Listener: name,
+		Connections: n.cfg.Limits.MaxConnections + n.cfg.Limits.Unauthenticated, Log: n.log, Registerer: n.registry})
+	if err != nil {
+		return nil, portError(name, at, err)
+	}
+	n.steps.started(name+" listener", closing(l))
+	return l, nil
+}
+
+func (n *Node) listenOps(ctx context.Context) (net.Listener, error) {
+	at := n.cfg.Listen.Ops
 	if at.Off() {
 		return nil, nil
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", string(at))
 	if err != nil {
-		return nil, portError(name, at, err)
+		return nil, portError("ops", at, err)
 	}
-	n.steps.started(name+" listener", func(context.Context) error {
+	n.steps.started("ops listener", closing(l))
+	return l, nil
+}
+
+// closing closes a listener that its server may have closed before.
+func closing(l net.Listener) func(context.Context) error {
+	return func(context.Context) error {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			return err
 		}
 		return nil
-	})
-	return l, nil
+	}
 }
 
 func portError(name string, at Address, err error) error {
@@ -165,26 +194,31 @@ func (n *Node) serveOps(context.Context) error {
 		return err
 	}
 	api := admin.Handler(admin.Config{Users: n.admin, Departments: n.admin, Groups: n.admin, Log: n.log})
+	if n.sockets.ops == nil {
+		return nil
+	}
 	n.serveHTTP("ops", n.sockets.ops, opsServer(opsHandler(n.health, n.registry, token, api)))
 	return nil
 }
 
-// serveHTTP runs an HTTP server on a listener, if there is one, until its step is stopped.
+// serveHTTP runs an HTTP server on a listener until its step is stopped.
 func (n *Node) serveHTTP(name string, l net.Listener, s *http.Server) {
-	if l == nil {
-		return
-	}
-	s.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
-	n.running.Go(func() { // ends when the step below is stopped
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			n.fail(fmt.Errorf("%s listener: %w", name, err))
-		}
-	})
+	n.startHTTP(name, l, s)
 	n.steps.started(name+" server", func(ctx context.Context) error {
 		if err := s.Shutdown(ctx); err != nil {
 			return errors.Join(err, s.Close())
 		}
 		return nil
+	})
+}
+
+// startHTTP runs an HTTP server on a listener until it is shut down.
+func (n *Node) startHTTP(name string, l net.Listener, s *http.Server) {
+	s.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+	n.running.Go(func() { // ends with Shutdown; joined by Close
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			n.fail(fmt.Errorf("%s listener: %w", name, err))
+		}
 	})
 }
 
@@ -224,45 +258,12 @@ func (n *Node) makeDemo(ctx context.Context) error {
 	return nil
 }
 
-// serveClients accepts.
-func (n *Node) serveClients(context.Context) error {
-	// A session ends by Shutdown, not by a context: what was read is still answered.
-	n.servePDU(n.sockets.tcp, func(c transport.Conn) { n.gateway.ServeConn(context.Background(), c) })
-	if n.sockets.login != nil || n.sockets.http != nil {
-		login, err := n.msgServer()
-		if err != nil {
-			return err
-		}
-		n.servePDU(n.sockets.login, login.ServeConn)
-		n.serveHTTP("http", n.sockets.http, publicServer(login))
-	}
-	n.setServing(true)
-	// The first step of a stop: nothing new is accepted, what was read is answered.
-	n.steps.started("client sessions", func(ctx context.Context) error {
-		n.setServing(false)
-		for _, l := range []*transport.TCP{n.sockets.tcp, n.sockets.login} {
-			if l != nil {
-				l.Stop()
-			}
-		}
-		return n.gateway.Shutdown(ctx)
-	})
-	return nil
-}
-
-func (n *Node) servePDU(l *transport.TCP, handle func(transport.Conn)) {
-	if l == nil {
-		return
-	}
-	n.running.Go(func() { // ends when the listener is stopped
-		if err := l.Serve(handle); err != nil {
-			n.fail(err)
-		}
-	})
-}
-
 func (n *Node) noteAddresses(context.Context) error {
-	if err := writeAddresses(n.cfg.Data, n.Addresses()); err != nil {
+	at := n.Addresses()
+	if n.clients.ca.File != "" {
+		at["ca"] = n.clients.ca.File
+	}
+	if err := writeAddresses(n.cfg.Data, at); err != nil {
 		// A full disk is no reason not to serve those who read.
 		n.log.Warn("operator commands need --ops, for the addresses could not be noted", "error", err)
 		return nil
@@ -271,20 +272,34 @@ func (n *Node) noteAddresses(context.Context) error {
 	return nil
 }
 
-// Addresses tells by name (tcp, http, login, ops) where this node can be reached from this machine.
+// Addresses tells by name (tcp, tls, quic, http, login, ops) where this node can be reached from this machine.
 func (n *Node) Addresses() map[string]string {
 	at := make(map[string]string)
-	if n.sockets.tcp != nil {
-		at["tcp"] = reachable(n.sockets.tcp.Addr())
+	for name, a := range n.sockets.bound() {
+		at[name] = reachable(a)
 	}
-	if n.sockets.login != nil {
-		at["login"] = reachable(n.sockets.login.Addr())
+	return at
+}
+
+func (s *sockets) bound() map[string]net.Addr {
+	at := make(map[string]net.Addr)
+	if s.tcp != nil {
+		at["tcp"] = s.tcp.Addr()
 	}
-	if n.sockets.http != nil {
-		at["http"] = reachable(n.sockets.http.Addr())
+	if s.login != nil {
+		at["login"] = s.login.Addr()
 	}
-	if n.sockets.ops != nil {
-		at["ops"] = reachable(n.sockets.ops.Addr())
+	if s.tls != nil {
+		at["tls"] = s.tls.Addr()
+	}
+	if s.quic != nil {
+		at["quic"] = s.quic.Addr()
+	}
+	if s.http != nil {
+		at["http"] = s.http.Addr()
+	}
+	if s.ops != nil {
+		at["ops"] = s.ops.Addr()
 	}
 	return at
 }
@@ -301,7 +316,7 @@ func (n *Node) Wait(ctx context.Context) error {
 }
 
 // Close stops the node in the reverse order of its start: the note of the addresses, client sessions (what was read is
-// answered), HTTP, ops, the delivery of events, ports, store, bus. When ctx ends it no longer waits for clients.
+// answered), HTTP, what carries sessions, ops, the delivery of events, ports, store, bus. When ctx ends it no longer waits for clients.
 func (n *Node) Close(ctx context.Context) error {
 	err := n.steps.unwind(ctx)
 	n.running.Wait()

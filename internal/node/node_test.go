@@ -27,7 +27,8 @@ const patience = 60 * time.Second
 // testConfig is a node on free ports of loopback.
 func testConfig(t *testing.T, dir string, flags map[string]string) *Config {
 	t.Helper()
-	all := map[string]string{"data": dir, "listen.tcp": "127.0.0.1:0", "listen.http": "127.0.0.1:0", "listen.ops": "127.0.0.1:0", "listen.login": "127.0.0.1:0"}
+	all := map[string]string{"data": dir, "listen.tcp": "127.0.0.1:0", "listen.tls": "127.0.0.1:0", "listen.quic": "127.0.0.1:0",
+		"listen.http": "127.0.0.1:0", "listen.ops": "127.0.0.1:0", "listen.login": "127.0.0.1:0", "tls.development": "true"}
 	for k, v := range flags {
 		all[k] = v
 	}
@@ -82,7 +83,7 @@ func TestStartAndStopTwiceOnTheSameData(t *testing.T) {
 	for round := range 2 {
 		n := startNode(t, testConfig(t, dir, nil))
 		at := n.Addresses()
-		for _, name := range []string{"tcp", "http", "login", "ops"} {
+		for _, name := range []string{"tcp", "tls", "quic", "http", "login", "ops"} {
 			if at[name] == "" || strings.HasSuffix(at[name], ":0") {
 				t.Errorf("address of %s: %q", name, at[name])
 			}
@@ -147,7 +148,7 @@ func TestStartWithoutAPortToTellIsRefused(t *testing.T) {
 }
 
 func TestListenersThatAreOff(t *testing.T) {
-	off := map[string]string{"listen.tcp": "off", "listen.http": "off", "listen.login": "off", "listen.ops": "off"}
+	off := map[string]string{"listen.tcp": "off", "listen.tls": "off", "listen.quic": "off", "listen.http": "off", "listen.login": "off", "listen.ops": "off"}
 	n := startNode(t, testConfig(t, t.TempDir(), off))
 	defer stopNode(t, n)
 	if at := n.Addresses(); len(at) != 0 {

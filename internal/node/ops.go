@@ -3,20 +3,11 @@ package node
 import (
 	"net/http"
 	"net/http/pprof"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"teamtalk/internal/admin"
 	"teamtalk/internal/obs"
-)
-
-// Limits of the HTTP listeners: what a client may take to send a request, and how large its header may be.
-const (
-	headerTime  = 10 * time.Second
-	bodyTime    = 30 * time.Second
-	idleTime    = 2 * time.Minute
-	headerBytes = 16 << 10
 )
 
 // opsHandler is everything on the ops listener. What tells secrets or changes anything needs the token.
@@ -39,12 +30,4 @@ func opsHandler(health *obs.Health, registry *prometheus.Registry, token string,
 // opsServer has no limit on the time of a request: imports and profiles take long.
 func opsServer(h http.Handler) *http.Server {
 	return &http.Server{Handler: h, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: headerBytes}
-}
-
-// publicServer is for the listener that anybody can reach. What is not there is 404: so answers the handler of /msg_server.
-func publicServer(msgServer http.Handler) *http.Server {
-	mux := http.NewServeMux()
-	mux.Handle("/", msgServer)
-	return &http.Server{Handler: mux, ReadHeaderTimeout: headerTime, ReadTimeout: bodyTime, WriteTimeout: bodyTime,
-		IdleTimeout: idleTime, MaxHeaderBytes: headerBytes}
 }

@@ -31,7 +31,7 @@ func (o Option) Form() string { return o.value.form }
 // Options is the table of all settings, in the order of the documentation.
 func Options() []Option {
 	var all []Option
-	for _, group := range [][]Option{generalOptions(), listenOptions(), publicOptions(), limitsOptions(), passwordOptions(), otherOptions()} {
+	for _, group := range [][]Option{generalOptions(), listenOptions(), publicOptions(), tlsOptions(), limitsOptions(), passwordOptions(), otherOptions()} {
 		all = append(all, group...)
 	}
 	for i := range all {
@@ -59,9 +59,9 @@ func listenOptions() []Option {
 	}
 	all := []Option{
 		listen("tcp", "tcp", ":8000", "native protocol, plain TCP: the port of the clients that exist today", func(c *Config) *Address { return &c.Listen.TCP }),
-		listen("tls", "tls", ":8443", "native protocol and HTTP over TLS", func(c *Config) *Address { return &c.Listen.TLS }),
-		listen("quic", "quic", ":8443", "native protocol over QUIC (UDP)", func(c *Config) *Address { return &c.Listen.QUIC }),
-		listen("http", "http", ":8080", "plain HTTP: /msg_server, which clients ask first", func(c *Config) *Address { return &c.Listen.HTTP }),
+		listen("tls", "tls", ":8443", "TLS: native protocol, or all that listen.http has, as the client asks (ALPN)", func(c *Config) *Address { return &c.Listen.TLS }),
+		listen("quic", "quic", ":8443", "UDP: the same over QUIC and HTTP/3", func(c *Config) *Address { return &c.Listen.QUIC }),
+		listen("http", "http", ":8080", "plain HTTP: /msg_server, which clients ask first; WebSocket at /ws and long-poll at /lp", func(c *Config) *Address { return &c.Listen.HTTP }),
 		listen("login", "login", "off", "native form of /msg_server (0x0101), on the legacy servers port 8008", func(c *Config) *Address { return &c.Listen.Login }),
 		listen("files", "files", ":8600", "legacy file transfer", func(c *Config) *Address { return &c.Listen.Files }),
 		listen("node", "node", ":7000", "node to node, mutual TLS", func(c *Config) *Address { return &c.Listen.Node }),
@@ -69,7 +69,7 @@ func listenOptions() []Option {
 	}
 	for i := range all {
 		switch all[i].Flag {
-		case "tls", "quic", "files", "node":
+		case "files", "node":
 			all[i].NotYet = true
 		}
 	}
@@ -84,10 +84,33 @@ func publicOptions() []Option {
 			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.TCPPort })},
 		{Key: "public.http_port", Default: "0", Help: "HTTP port in URLs that clients are told; 0: the port listened on",
 			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.HTTPPort })},
+		{Key: "public.quic_port", Default: "0", Help: "UDP port where browsers are told that HTTP/3 is (Alt-Svc); 0: the port listened on",
+			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.QUICPort })},
+		{Key: "public.origins", Default: "", Help: "web sites besides this server's own whose pages may connect by /ws and /lp",
+			value: list("origins such as `https://chat.example.com`, commas between", origin, func(c *Config) *[]string { return &c.Public.Origins })},
 		{Key: "public.msfs", Default: "", Help: "base URL of the picture store that clients are told; empty: http://HOST:PORT/msfs/ of this server",
 			value: httpURL(func(c *Config) *string { return &c.Public.MSFS })},
 		{Key: "public.discovery", Default: "", Help: "URL of the page behind the clients' discovery tab; empty: http://HOST:PORT/ of this server",
 			value: httpURL(func(c *Config) *string { return &c.Public.Discovery })},
+		{Key: "trusted_proxies", Default: "", Help: "addresses of reverse proxies in front of listen.http and listen.tls, whose X-Forwarded-For is believed",
+			value: proxies()},
+	}
+}
+
+func tlsOptions() []Option {
+	return []Option{
+		{Key: "tls.cert", Default: "", Help: "certificate of listen.tls and listen.quic: PEM, the server's own first; a changed file is taken up within 10 s",
+			value: text("a file", func(c *Config) *string { return &c.TLS.Cert })},
+		{Key: "tls.key", Default: "", Help: "key of tls.cert, PEM",
+			value: text("a file", func(c *Config) *string { return &c.TLS.Key })},
+		{Key: "tls.acme.domain", Default: "", Help: "name to obtain a certificate for, and renew it, without further ado; agrees to the authority's terms; listen.tls must be port 443 from outside",
+			value: host(func(c *Config) *string { return &c.TLS.ACME.Domain })},
+		{Key: "tls.acme.email", Default: "", Help: "where the authority writes when something is wrong; empty: nowhere",
+			value: text("a mail address", func(c *Config) *string { return &c.TLS.ACME.Email })},
+		{Key: "tls.acme.directory", Default: "", Help: "the authority; empty: Let's Encrypt",
+			value: httpURL(func(c *Config) *string { return &c.TLS.ACME.Directory })},
+		{Key: "tls.development", Default: "false", Help: "without another certificate, make one, signed by an authority of this node's own: DATA/tls/ca.pem, which clients have to be given",
+			value: truth(func(c *Config) *bool { return &c.TLS.Development })},
 	}
 }
 

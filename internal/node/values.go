@@ -230,3 +230,73 @@ func httpURL(at func(*Config) *string) value {
 	}
 	return v
 }
+
+func truth(at func(*Config) *bool) value {
+	return value{
+		form: "`true` or `false`",
+		set: func(c *Config, s string) error {
+			if s != "true" && s != "false" {
+				return fmt.Errorf("%q is not one of: true, false", s)
+			}
+			*at(c) = s == "true"
+			return nil
+		},
+		show: func(c *Config) string { return strconv.FormatBool(*at(c)) },
+	}
+}
+
+// list is several values with commas between them; item checks one and gives it its usual form.
+func list(form string, item func(string) (string, error), at func(*Config) *[]string) value {
+	return value{
+		form: form,
+		set: func(c *Config, s string) error {
+			var all []string
+			for one := range strings.SplitSeq(s, ",") {
+				if one = strings.TrimSpace(one); one == "" {
+					continue
+				}
+				one, err := item(one)
+				if err != nil {
+					return err
+				}
+				all = append(all, one)
+			}
+			*at(c) = all
+			return nil
+		},
+		show: func(c *Config) string { return strings.Join(*at(c), ",") },
+	}
+}
+
+func origin(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || s != u.Scheme+"://"+u.Host {
+		return "", fmt.Errorf("%q is not an origin: write https://host or https://host:port, without a path", s)
+	}
+	return strings.ToLower(s), nil
+}
+
+func proxies() value {
+	return value{
+		form: "addresses or networks such as `192.0.2.7,10.0.0.0/8`",
+		set: func(c *Config, s string) error {
+			var all Proxies
+			for one := range strings.SplitSeq(s, ",") {
+				if one = strings.TrimSpace(one); one == "" {
+					continue
+				}
+				network, err := netip.ParsePrefix(one)
+				if ip, ipErr := netip.ParseAddr(one); ipErr == nil {
+					network, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+				}
+				if err != nil {
+					return fmt.Errorf("%q is neither an address nor a network: write 192.0.2.7 or 10.0.0.0/8", one)
+				}
+				all = append(all, network.Masked())
+			}
+			c.Proxies = all
+			return nil
+		},
+		show: func(c *Config) string { return c.Proxies.String() },
+	}
+}

@@ -1,0 +1,70 @@
+package e2e
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/quic-go/quic-go/http3"
+)
+
+// TestHTTP3: a browser that follows the TLS port's Alt-Svc finds the same there.
+func TestHTTP3(t *testing.T) {
+	s := Start(t, ServerConfig{Args: []string{"--users", "2"}})
+	conf, err := s.trust()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := func(rt http.RoundTripper, url string) (*http.Response, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := (&http.Client{Transport: rt, Timeout: Patience}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp, string(body)
+	}
+	first := &http.Transport{TLSClientConfig: conf.Clone(), ForceAttemptHTTP2: true}
+	defer first.CloseIdleConnections()
+	resp, told := over(first, "https://"+s.Addr.TLS+"/msg_server")
+	_, port, _ := strings.Cut(s.Addr.QUIC, ":")
+	if want := `h3=":` + port + `"; ma=86400`; resp.Header.Get("Alt-Svc") != want || resp.ProtoMajor != 2 {
+		t.Errorf("%s, Alt-Svc %q, want %q", resp.Proto, resp.Header.Get("Alt-Svc"), want)
+	}
+	next := &http3.Transport{TLSClientConfig: conf.Clone()}
+	defer next.Close()
+	resp, again := over(next, "https://"+s.Addr.QUIC+"/msg_server")
+	if resp.StatusCode != http.StatusOK || resp.ProtoMajor != 3 || again != told || !strings.Contains(told, "priorIP") {
+		t.Errorf("%s %s: %s", resp.Proto, resp.Status, again)
+	}
+	if resp, _ := over(next, "https://"+s.Addr.QUIC+"/ws"); resp.StatusCode != http.StatusHTTPVersionNotSupported {
+		t.Errorf("GET /ws: %s", resp.Status)
+	}
+}
+
+// TestFederationIsNotHereYet: a name that nobody serves is refused in the handshake, on both ports [TT-TLS-2].
+func TestFederationIsNotHereYet(t *testing.T) {
+	s := Start(t, ServerConfig{Args: []string{"--users", "2"}})
+	conf, err := s.trust("tt-fed/1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := tls.Dial("tcp", s.Addr.TLS, conf); err == nil {
+		_ = c.Close()
+		t.Error("TLS: accepted")
+	}
+	if w, err := dialQUIC(t.Context(), s.Addr.QUIC, conf); err == nil {
+		_ = w.Close()
+		t.Error("QUIC: accepted")
+	}
+}

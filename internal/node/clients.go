@@ -1,0 +1,217 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"teamtalk/gateway/transport"
+	"teamtalk/gateway/transport/longpoll"
+	"teamtalk/gateway/transport/quicport"
+	"teamtalk/gateway/transport/tlscert"
+	"teamtalk/gateway/transport/tlsport"
+	"teamtalk/gateway/transport/ws"
+)
+
+// clients is what stands between the sockets and the gateway.
+type clients struct {
+	http  http.Handler // for all that speaks HTTP: plain, over TLS, HTTP/3
+	ws    *ws.Handler
+	polls *longpoll.Handler
+	tls   *tlsport.Port // nil: off
+
+	ca      CA
+	renewal func(context.Context) error // of an obtained certificate; nil: nothing to do
+}
+
+// bindQUIC makes the certificates of both TLS ports, and opens the QUIC port with them.
+func (n *Node) bindQUIC() error {
+	if n.cfg.Listen.TLS.Off() && n.cfg.Listen.QUIC.Off() {
+		return nil
+	}
+	conf, err := n.certificates()
+	if err != nil {
+		return err
+	}
+	if n.sockets.tls != nil {
+		n.clients.tls = tlsport.New(tlsport.Config{Listener: n.sockets.tls, TLS: conf, Protocols: n.checkProtocols(),
+			HandshakesPerAddress: n.cfg.Limits.UnauthenticatedPerAddress, Log: n.log, Registerer: n.registry})
+		n.steps.started("tls port", func(context.Context) error { return n.clients.tls.Close() })
+	}
+	at := n.cfg.Listen.QUIC
+	if at.Off() {
+		return nil
+	}
+	key, err := n.resetKey()
+	if err != nil {
+		return err
+	}
+	l, err := quicport.Listen(quicport.Config{Address: string(at), TLS: conf, ResetKey: key, Log: n.log, Registerer: n.registry,
+		// What it serves is made when all ports are known; nothing is accepted before.
+		HTTP:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.clients.http.ServeHTTP(w, r) }),
+		Limits: quicport.Limits{Connections: n.cfg.Limits.MaxConnections + n.cfg.Limits.Unauthenticated},
+		Timing: quicport.Timing{FirstStream: n.cfg.Limits.LoginDeadline, Idle: quicIdle(n.cfg.Limits)},
+	})
+	if err != nil {
+		return portError("quic", at, err)
+	}
+	n.sockets.quic = l
+	n.steps.started("quic listener", func(context.Context) error { l.Close(); return nil })
+	return nil
+}
+
+// checkProtocols are the ALPN names by which an authority checks that a name is ours.
+func (n *Node) checkProtocols() []string {
+	if n.clients.renewal == nil {
+		return nil
+	}
+	return []string{tlscert.ACMEProtocol}
+}
+
+// quicIdle is after how long without a datagram a QUIC connection is given up: later than any session on it would be.
+func quicIdle(l LimitsConfig) time.Duration {
+	return max(l.IdlePC, l.IdleMobile, l.LoginDeadline) + 30*time.Second
+}
+
+// serveClients accepts.
+func (n *Node) serveClients(context.Context) error {
+	if err := n.makeHandlers(); err != nil {
+		return err
+	}
+	// In the order in which they are stopped, the last one first: when all sessions have ended, HTTP goes, which until then brought the clients
+	// that poll their last answers; then what the handlers still hold.
+	n.steps.started("web sessions", func(context.Context) error {
+		n.clients.ws.Close()
+		n.clients.polls.Close()
+		return nil
+	})
+	n.serveNative()
+	n.serveWeb()
+	n.runRenewal()
+	n.setServing(true)
+	// The first step of a stop: nothing new is accepted, what was read is answered.
+	n.steps.started("client sessions", func(ctx context.Context) error {
+		n.setServing(false)
+		n.acceptNoMore()
+		return n.gateway.Shutdown(ctx)
+	})
+	return nil
+}
+
+// session serves one client. It ends by the gateway's Shutdown, not by a context: what was read is still answered.
+func (n *Node) session(c transport.Conn) { n.gateway.ServeConn(context.Background(), c) }
+
+// makeHandlers makes what answers HTTP.
+func (n *Node) makeHandlers() error {
+	login := http.NotFoundHandler()
+	if n.tellsPort() {
+		m, err := n.msgServer()
+		if err != nil {
+			return err
+		}
+		login = m
+		if n.sockets.login != nil {
+			n.serve("login listener", n.sockets.login.Serve, m.ServeConn)
+		}
+	}
+	n.clients.ws = ws.New(ws.Config{Handle: n.session, Origins: n.cfg.Public.Origins, RemoteAddr: n.cfg.Proxies.Client,
+		Log: n.log, Registerer: n.registry})
+	n.clients.polls = longpoll.New(longpoll.Config{Handle: n.session, Node: n.cfg.Node.ID, Origins: n.cfg.Public.Origins,
+		RemoteAddr: n.cfg.Proxies.Client, Log: n.log, Registerer: n.registry})
+	n.clients.http = publicMux(login, n.clients.ws, n.clients.polls)
+	return nil
+}
+
+// tellsPort reports whether there is a native port to tell the clients that ask.
+func (n *Node) tellsPort() bool {
+	return (n.sockets.tcp != nil || n.cfg.Public.TCPPort != 0) && n.publicHost() != ""
+}
+
+// serveNative accepts what speaks PDUs from the first byte.
+func (n *Node) serveNative() {
+	if n.sockets.tcp != nil {
+		n.serve("tcp listener", n.sockets.tcp.Serve, n.session)
+	}
+	if n.clients.tls != nil {
+		n.serve("tls listener", n.clients.tls.Serve, n.session)
+	}
+	if n.sockets.quic != nil {
+		n.serve("quic listener", n.sockets.quic.Serve, n.session)
+	}
+}
+
+// serveWeb answers HTTP.
+func (n *Node) serveWeb() {
+	var leave []func(context.Context)
+	start := func(name string, l net.Listener, h http.Handler) {
+		s := publicServer(h)
+		n.startHTTP(name, l, s)
+		leave = append(leave, func(ctx context.Context) {
+			if s.Shutdown(ctx) != nil {
+				_ = s.Close() // breaks what is left, which is all there is to do
+			}
+		})
+	}
+	if n.sockets.http != nil {
+		start("http", n.sockets.http, n.clients.http)
+	}
+	if n.clients.tls != nil {
+		h := n.clients.http
+		if port := n.quicPort(); port != 0 {
+			h = advertiseHTTP3(h, port)
+		}
+		start("https", n.clients.tls.HTTP(), h)
+	}
+	if n.sockets.quic != nil {
+		leave = append(leave, func(ctx context.Context) { _ = n.sockets.quic.Shutdown(ctx) }) // its Close breaks what is left
+	}
+	n.steps.started("web servers", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, leaveTime)
+		defer cancel()
+		var all sync.WaitGroup
+		for _, f := range leave {
+			all.Go(func() { f(ctx) }) // ends with ctx
+		}
+		all.Wait()
+		return nil
+	})
+}
+
+func (n *Node) quicPort() uint16 {
+	switch {
+	case n.sockets.quic == nil:
+		return 0
+	case n.cfg.Public.QUICPort != 0:
+		return n.cfg.Public.QUICPort
+	}
+	return portOf(n.sockets.quic.Addr())
+}
+
+// acceptNoMore keeps new sessions out, whatever they come by.
+func (n *Node) acceptNoMore() {
+	for _, l := range []*transport.TCP{n.sockets.tcp, n.sockets.login} {
+		if l != nil {
+			l.Stop()
+		}
+	}
+	if n.clients.tls != nil {
+		n.clients.tls.Stop()
+	}
+	if n.sockets.quic != nil {
+		n.sockets.quic.Stop()
+	}
+	n.clients.ws.Stop()
+	n.clients.polls.Stop()
+}
+
+// serve runs an accept loop, which ends when its port is stopped.
+func (n *Node) serve(name string, loop func(func(transport.Conn)) error, handle func(transport.Conn)) {
+	n.running.Go(func() { // ends when the port is stopped or closed; joined by Node.Close
+		if err := loop(handle); err != nil {
+			n.fail(fmt.Errorf("%s: %w", name, err))
+		}
+	})
+}
