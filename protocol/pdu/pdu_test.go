@@ -85,21 +85,6 @@ func TestReadAllocatesTheBodyOnly(t *testing.T) {
 	}
 }
 
-func TestBufferPool(t *testing.T) {
-	var pool pdu.BufferPool
-	b := pool.Take()
-	b.B = append(b.B, "some"...)
-	pool.Release(b)
-	for range 4 {
-		b = pool.Take()
-		if len(b.B) != 0 {
-			t.Fatalf("lent with %d bytes in it", len(b.B))
-		}
-		b.B = make([]byte, 1<<20)
-		pool.Release(b) // too large to keep
-	}
-}
-
 func FuzzHeader(f *testing.F) {
 	f.Add(frame(pdu.CmdHeartbeat, nil))
 	f.Add([]byte{0, 0, 0, 15, 0, 1, 0, 0, 0, 7, 7, 1, 0, 0, 0, 0})
@@ -147,22 +132,8 @@ func BenchmarkAppendMsgData(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendPooled and BenchmarkAppendUnpooled say whether lending buffers pays.
-func BenchmarkAppendPooled(b *testing.B) {
-	m := textMessage()
-	var pool pdu.BufferPool
-	b.ReportAllocs()
-	for b.Loop() {
-		buf := pool.Take()
-		var err error
-		if buf.B, err = pdu.Append(buf.B, pdu.CmdMsgData, 7, m); err != nil {
-			b.Fatal(err)
-		}
-		pool.Release(buf)
-	}
-}
-
-func BenchmarkAppendUnpooled(b *testing.B) {
+// BenchmarkAppendNew is an append into a new buffer, as the gateway does it: frames are shared by all who get them.
+func BenchmarkAppendNew(b *testing.B) {
 	m := textMessage()
 	b.ReportAllocs()
 	for b.Loop() {
