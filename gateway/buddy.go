@@ -23,7 +23,7 @@ type Buddies interface {
 
 // recentSessions is 0x0201 [TT-BUDDY-1].
 func (s *session) recentSessions(h pdu.Header, m *pb.IMRecentContactSessionReq) error {
-	recent, err := s.srv.services.Buddies.RecentSessions(s.ctx, s.user, timeFromWire(m.GetLatestUpdateTime()))
+	recent, err := s.srv.services.Buddies.RecentSessions(s.requestContext(), s.user, timeFromWire(m.GetLatestUpdateTime()))
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func follows(h pdu.Header, part int) pdu.Header {
 
 // userInfo is 0x0204 [TT-BUDDY-2].
 func (s *session) userInfo(h pdu.Header, m *pb.IMUsersInfoReq) error {
-	users, err := s.srv.services.Buddies.Users(s.ctx, s.user, userIDsFromWire(m.GetUserIdList()))
+	users, err := s.srv.services.Buddies.Users(s.requestContext(), s.user, userIDsFromWire(m.GetUserIdList()))
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (s *session) userInfo(h pdu.Header, m *pb.IMUsersInfoReq) error {
 
 // removeSession is 0x0206, and 0x0207 from a client [TT-BUDDY-3] [TT-DIFF-9].
 func (s *session) removeSession(h pdu.Header, m *pb.IMRemoveSessionReq) error {
-	err := s.srv.services.Buddies.RemoveSession(s.ctx, protocol.RemoveSession{
+	err := s.srv.services.Buddies.RemoveSession(s.requestContext(), protocol.RemoveSession{
 		User:    s.user,
 		Session: sessionFromWire(m.GetSessionType(), m.GetSessionId()),
 		Origin:  s.id,
@@ -68,12 +68,12 @@ func (s *session) removeSession(h pdu.Header, m *pb.IMRemoveSessionReq) error {
 		SessionType: m.SessionType,
 		SessionId:   m.SessionId,
 	})
-	return err
+	return wasAnswered(err)
 }
 
 // allUsers is 0x0208. A list too long for a frame goes in several, which clients merge [TT-BUDDY-4] [TT-LIMIT-4].
 func (s *session) allUsers(h pdu.Header, m *pb.IMAllUserReq) error {
-	users, newest, err := s.srv.services.Buddies.AllUsers(s.ctx, s.user, timeFromWire(m.GetLatestUpdateTime()))
+	users, newest, err := s.srv.services.Buddies.AllUsers(s.requestContext(), s.user, timeFromWire(m.GetLatestUpdateTime()))
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func latestTime(rows int, newest protocol.Time, asked uint32) *uint32 {
 
 // departments is 0x0210 [TT-BUDDY-5].
 func (s *session) departments(h pdu.Header, m *pb.IMDepartmentReq) error {
-	depts, newest, err := s.srv.services.Buddies.Departments(s.ctx, s.user, timeFromWire(m.GetLatestUpdateTime()))
+	depts, newest, err := s.srv.services.Buddies.Departments(s.requestContext(), s.user, timeFromWire(m.GetLatestUpdateTime()))
 	if err != nil {
 		return err
 	}
@@ -105,8 +105,13 @@ func (s *session) departments(h pdu.Header, m *pb.IMDepartmentReq) error {
 	return nil
 }
 
-// usersStatus is 0x020a [TT-PRES-1].
+// usersStatus is 0x020a [TT-PRES-1]. From an extended client it also asks for the changes to come [TT-SESS-10].
 func (s *session) usersStatus(h pdu.Header, m *pb.IMUsersStatReq) error {
+	if s.ext != nil {
+		if err := s.srv.hub.watch.add(s, userIDsFromWire(m.GetUserIdList())); err != nil {
+			return err
+		}
+	}
 	s.answer(h, pdu.CmdUsersStatusRes, &pb.IMUsersStatRsp{
 		UserId: new(uint32(s.user)),
 		UserStatList: convert(m.GetUserIdList(), func(id uint32) *pb.UserStat {
@@ -119,18 +124,18 @@ func (s *session) usersStatus(h pdu.Header, m *pb.IMUsersStatReq) error {
 
 // changeAvatar is 0x020c [TT-BUDDY-7].
 func (s *session) changeAvatar(h pdu.Header, m *pb.IMChangeAvatarReq) error {
-	err := s.srv.services.Buddies.ChangeAvatar(s.ctx, s.user, m.GetAvatarUrl())
+	err := s.srv.services.Buddies.ChangeAvatar(s.requestContext(), s.user, m.GetAvatarUrl())
 	s.answer(h, pdu.CmdChangeAvatarRes, &pb.IMChangeAvatarRsp{UserId: new(uint32(s.user)), ResultCode: resultToWire(err)})
-	return err
+	return wasAnswered(err)
 }
 
 // changeSign is 0x0213 [TT-BUDDY-8].
 func (s *session) changeSign(h pdu.Header, m *pb.IMChangeSignInfoReq) error {
-	err := s.srv.services.Buddies.ChangeSign(s.ctx, s.user, m.GetSignInfo())
+	err := s.srv.services.Buddies.ChangeSign(s.requestContext(), s.user, m.GetSignInfo())
 	res := &pb.IMChangeSignInfoRsp{UserId: new(uint32(s.user)), ResultCode: resultToWire(err)}
 	if err == nil {
 		res.SignInfo = m.SignInfo
 	}
 	s.answer(h, pdu.CmdChangeSignRes, res)
-	return err
+	return wasAnswered(err)
 }

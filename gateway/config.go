@@ -20,6 +20,7 @@ type Services struct {
 	Messages Messages
 	Groups   Groups
 	Files    Files
+	Sessions Sessions
 }
 
 // Events is the gateway's subscription to what happens, in log order.
@@ -45,6 +46,25 @@ type Presence interface {
 	PCOnline(u protocol.UserID) bool
 }
 
+// Replica is this node's copy of the replicated log.
+type Replica interface {
+	// Applied is how far it has been carried out here; its events may not all have been published yet.
+	Applied() protocol.Cursor
+	WaitApplied(ctx context.Context, c protocol.Cursor) error
+	// Head is the end of the log here, which is that of the cluster's if this node leads.
+	Head() (head protocol.Cursor, isLeader bool)
+	// Ready says why nothing can be written now; nil: it can.
+	Ready() error
+}
+
+// Replay reads what happened.
+type Replay interface {
+	// EventsAfter returns events that concern a user, in log order and whole entries, and where to go on: limit and some, or all there are.
+	EventsAfter(me protocol.UserID, after protocol.Cursor, limit int) (events []protocol.Event, next protocol.Cursor, err error)
+	// Replayable reports whether what followed a cursor is still there, and is not too much.
+	Replayable(me protocol.UserID, after protocol.Cursor) (bool, error)
+}
+
 // Config is what a Server is made of. All parts are required, except where a nil or zero value is explained.
 type Config struct {
 	Services Services
@@ -52,6 +72,12 @@ type Config struct {
 	Signals  Signals
 	Signaler Signaler
 	Presence Presence
+	Replica  Replica
+	Replay   Replay
+
+	Node      string          // name of this node, for extended clients
+	Domain    string          // of the cluster's addresses; empty: it has none
+	Endpoints func() []string // URLs that extended clients may connect to; nil: none are told
 
 	Limits Limits
 	Timing Timing
@@ -81,7 +107,8 @@ type Limits struct {
 	ParkedBytes               int     // 1 MiB
 	InFlight                  int     // messages of one connection on their way through the log, 64
 	InFlightBytes             int     // 1 MiB
-	QueueBytes                int     // of pushes, and again of answers, that wait for a connection, 256 KiB [TT-LIMIT-3]
+	QueueBytes                int     // of pushes, and again of answers, that wait for a connection, 256 KiB [TT-LIMIT-3] [TT-SESS-16]
+	DevicesPerUser            int     // live extended sessions of one user, 10 [TT-SESS-8]
 }
 
 // Timing holds the times the protocol gives. Zero values mean the default given.
@@ -100,7 +127,8 @@ type Timing struct {
 
 func (c Config) complete() (Config, error) {
 	for name, part := range map[string]any{"Accounts": c.Services.Accounts, "Devices": c.Services.Devices, "Buddies": c.Services.Buddies,
-		"Messages": c.Services.Messages, "Groups": c.Services.Groups, "Files": c.Services.Files, "Events": c.Events, "Signals": c.Signals,
+		"Messages": c.Services.Messages, "Groups": c.Services.Groups, "Files": c.Services.Files, "Sessions": c.Services.Sessions,
+		"Replica": c.Replica, "Replay": c.Replay, "Events": c.Events, "Signals": c.Signals,
 		"Signaler": c.Signaler, "Presence": c.Presence} {
 		if part == nil {
 			return c, fmt.Errorf("gateway: %s is missing", name)
@@ -127,6 +155,7 @@ func (l *Limits) complete() {
 	orDefault(&l.InFlight, 64)
 	orDefault(&l.InFlightBytes, 1<<20)
 	orDefault(&l.QueueBytes, 256<<10)
+	orDefault(&l.DevicesPerUser, 10)
 }
 
 func (t *Timing) complete() {

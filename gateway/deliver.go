@@ -6,8 +6,13 @@ import (
 	"time"
 
 	"teamtalk/protocol"
-	"teamtalk/protocol/pb"
 	"teamtalk/protocol/pdu"
+)
+
+// How much is delivered before a session that waits to become live gets its turn.
+const (
+	deliverEventsAtOnce = 256
+	deliverPushesAtOnce = 20_000
 )
 
 // deliverEvents pushes what happens to the sessions of this node that it concerns, in log order.
@@ -18,9 +23,10 @@ func (srv *Server) deliverEvents(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for i := range events {
-			to = srv.deliver(events[i].Body, to[:0])
-			clear(to)
+		for len(events) > 0 {
+			var n int
+			to, n = srv.deliverSome(events, to)
+			events = events[n:]
 		}
 		if cap(to) > 10_000 {
 			to = nil
@@ -28,38 +34,100 @@ func (srv *Server) deliverEvents(ctx context.Context) error {
 	}
 }
 
-// deliver handles one event; to is scratch space, returned for the next one.
-func (srv *Server) deliver(body protocol.EventBody, to []*session) []*session {
-	switch e := body.(type) {
-	case protocol.MessageSent:
-		return srv.deliverMessage(&e, to)
-	case protocol.ReadMoved:
-		srv.deliverRead(e)
-	case protocol.SessionRemoved:
-		srv.deliverRemoval(e)
-	case protocol.MembersChanged:
-		return srv.deliverMembers(e, to)
-	case protocol.SignChanged: // [TT-BUDDY-8]
-		to = srv.sessions.everybody(to, nil)
-		srv.push(to, 0, pdu.CmdSignNotify, &pb.IMSignInfoChangedNotify{ChangedUserId: new(uint32(e.User)), SignInfo: new(e.Sign)})
-	case protocol.AvatarChanged: // [TT-BUDDY-7] [TT-DIFF-8]
-		to = srv.sessions.everybody(to, nil)
-		srv.push(to, 0, pdu.CmdAvatarNotify, &pb.IMAvatarChangedNotify{ChangedUserId: new(uint32(e.User)), AvatarUrl: new(e.Avatar)})
-	case protocol.OfflineFileAdded:
-		srv.deliverOfflineFile(e.File)
-	case protocol.AccessRevoked:
-		for _, s := range srv.sessions.of(e.User) {
-			srv.log.Info("session ended: access revoked", "user", e.User, "conn", s.id, "reason", e.Reason)
-			s.end(ending{reason: reasonRevoked, code: protocol.CodeUnauthenticated, hurry: true})
-		}
-	case protocol.Jumped:
-		srv.log.Warn("events are missing: ending all sessions, so that they ask for what they missed", "from", e.From, "to", e.To)
-		select {
-		case srv.jumped <- struct{}{}:
-		default:
+// deliverSome handles events of whole log entries, up to where a CURSOR is due, and returns their number. No session becomes live meanwhile; when it
+// returns, CURSOR may name them [TT-SESS-4].
+func (srv *Server) deliverSome(events []protocol.Event, to []*session) ([]*session, int) {
+	srv.hub.delivering.Lock()
+	defer srv.hub.delivering.Unlock()
+	n, pushes := 0, 0
+	for n < len(events) {
+		to = srv.deliver(&events[n], to[:0])
+		pushes += len(to)
+		clear(to)
+		n++
+		isWhole := n == len(events) || events[n].At.Index != events[n-1].At.Index
+		if isWhole && (n >= deliverEventsAtOnce || pushes >= deliverPushesAtOnce || len(srv.hub.due) > 0) {
+			break
 		}
 	}
+	srv.deliveredUpToLocked(events[n-1].At.Index)
+	return to, n
+}
+
+// deliver handles one event; to is scratch space, returned for the next one.
+func (srv *Server) deliver(ev *protocol.Event, to []*session) []*session {
+	switch e := ev.Body.(type) {
+	case protocol.MessageSent:
+		return srv.deliverMessage(&e, to)
+	case protocol.ReadMoved: // to the reader's other connections [TT-MSG-9] [TT-DIFF-18]
+		srv.pushEvent(srv.sessions.of(e.User), ev.At, e.Origin, pdu.CmdReadNotify, func() message { return readNotify(e) })
+		srv.noteProgress(progress{user: e.User, conversation: e.Session.Conversation(e.User), read: e.UpTo})
+	case protocol.SessionRemoved: // to the user's other connections; for single sessions only [TT-BUDDY-3]
+		if e.Session.Type == protocol.SessionSingle {
+			srv.pushEvent(srv.sessions.of(e.User), ev.At, e.Origin, pdu.CmdRemoveSessionNotify, func() message { return removeNotify(e) })
+		}
+	case protocol.MembersChanged: // once to each connection of those who are and those who were members [TT-GROUP-6] [TT-DIFF-23]
+		concerned := slices.Concat(e.Current, e.Changed)
+		slices.Sort(concerned)
+		to = srv.sessions.ofAll(to, slices.Compact(concerned))
+		srv.pushEvent(to, ev.At, e.Origin, pdu.CmdGroupChangeNotify, func() message { return membersNotify(e) })
+	case protocol.GroupCreated: // legacy clients learn with the first message [TT-SESS-19]
+		to = slices.DeleteFunc(srv.sessions.ofAll(to, e.Members), func(s *session) bool { return s.ext == nil })
+		srv.pushEvent(to, ev.At, 0, pdu.CmdGroupChangeNotify, func() message { return createdNotify(e) })
+	case protocol.SignChanged: // [TT-BUDDY-8]
+		to = srv.sessions.everybody(to, nil)
+		srv.pushEvent(to, ev.At, 0, pdu.CmdSignNotify, func() message { return signNotify(e) })
+	case protocol.AvatarChanged: // [TT-BUDDY-7] [TT-DIFF-8]
+		to = srv.sessions.everybody(to, nil)
+		srv.pushEvent(to, ev.At, 0, pdu.CmdAvatarNotify, func() message { return avatarNotify(e) })
+	case protocol.OfflineFileAdded: // [TT-FILE-3]
+		srv.pushEvent(srv.sessions.of(e.File.To), ev.At, 0, pdu.CmdFileNotify, func() message { return srv.fileNotify(e.File) })
+	case protocol.AccessRevoked:
+		srv.revoke(ev.At, e)
+	case protocol.Jumped:
+		srv.jump(e)
+	}
 	return to
+}
+
+// jump lets all sessions end. What follows must not be pushed to the extended ones: they would take it for all there was [TT-SESS-4].
+func (srv *Server) jump(e protocol.Jumped) {
+	srv.log.Warn("events are missing: ending all sessions, so that they ask for what they missed", "from", e.From, "to", e.To)
+	srv.tellAllLocked()
+	for _, s := range srv.sessions.everybody(nil, func(s *session) bool { return s.ext != nil }) {
+		s.ext.phase.CompareAndSwap(live, gone)
+	}
+	select {
+	case srv.jumped <- struct{}{}:
+	default:
+	}
+}
+
+// pushEvent encodes a durable event once, if anybody is to get it, and queues the bytes for each session but the one excepted; 0 excepts none.
+// delivering is held.
+func (srv *Server) pushEvent(to []*session, at protocol.Position, except protocol.ConnID, cmd pdu.Command, make func() message) {
+	var b []byte
+	n := 0
+	for _, s := range to {
+		if s.id == except || !s.takes(at) {
+			continue
+		}
+		if b == nil {
+			b = srv.appendPush(nil, cmd, make())
+		}
+		if srv.pushDurableLocked(s, b) {
+			n++
+		}
+	}
+	srv.metrics.out(cmd, n)
+}
+
+// pushDurableLocked is pushFrame for what counts for CURSOR. delivering is held.
+func (srv *Server) pushDurableLocked(s *session, b []byte) bool {
+	if s.ext != nil {
+		srv.hub.notedLocked(s)
+	}
+	return srv.pushFrame(s, b)
 }
 
 // push encodes a message once and queues the bytes for each session but the one excepted; 0 excepts none. Pushes carry sequence number 0
@@ -104,7 +172,8 @@ func (srv *Server) appendPush(dst []byte, cmd pdu.Command, m message) []byte {
 	return b
 }
 
-// deliverMessage sends 0x0301 to all concerned but the sending connection [TT-MSG-5].
+// deliverMessage sends 0x0301 to all concerned: of the sender's connections not to the sending one, if it is a legacy one [TT-MSG-5]; extended ones
+// get their own as well, which also serves as the ack [TT-SESS-13].
 func (srv *Server) deliverMessage(e *protocol.MessageSent, to []*session) []*session {
 	m := &e.Message
 	target := m.Conversation.Seen(m.From)
@@ -114,68 +183,29 @@ func (srv *Server) deliverMessage(e *protocol.MessageSent, to []*session) []*ses
 		to = append(to, srv.sessions.of(m.From)...)
 		to = append(to, srv.sessions.of(target.Peer())...)
 	}
-	to = slices.DeleteFunc(to, func(s *session) bool { return s.wrote(m) })
-	srv.push(to, 0, pdu.CmdMsgData, &pb.IMMsgData{
-		FromUserId:  new(uint32(m.From)),
-		ToSessionId: new(target.ID),
-		MsgId:       new(uint32(m.ID)),
-		CreateTime:  new(m.Time.Unix()),
-		MsgType:     msgTypeToWire(m.Type),
-		MsgData:     m.Data,
-	})
+	var plain, extended []byte // each made only if somebody gets it
+	n := 0
+	for _, s := range to {
+		switch {
+		case s.ext == nil && s.wrote(m), !s.takes(m.At):
+			continue
+		case s.ext == nil && plain == nil:
+			plain = srv.appendPush(nil, pdu.CmdMsgData, msgData(m))
+		case s.ext != nil && extended == nil:
+			extended = srv.appendPush(nil, pdu.CmdMsgData, extendedMsgData(m))
+		}
+		frame := plain
+		if s.ext != nil {
+			frame = extended
+			s.remember(e)
+		}
+		if srv.pushDurableLocked(s, frame) {
+			n++
+		}
+	}
+	srv.metrics.out(pdu.CmdMsgData, n)
 	srv.metrics.delivery.Observe(time.Since(m.Time.Std()).Seconds())
 	return to
-}
-
-// deliverRead sends 0x0304 to the reader's other connections [TT-MSG-9] [TT-DIFF-18].
-func (srv *Server) deliverRead(e protocol.ReadMoved) {
-	srv.push(srv.sessions.of(e.User), e.Origin, pdu.CmdReadNotify, &pb.IMMsgDataReadNotify{
-		UserId:      new(uint32(e.User)),
-		SessionId:   new(e.Session.ID),
-		MsgId:       new(uint32(e.UpTo)),
-		SessionType: sessionTypeToWire(e.Session.Type),
-	})
-}
-
-// deliverRemoval sends 0x020f to the user's other connections; for single sessions only [TT-BUDDY-3].
-func (srv *Server) deliverRemoval(e protocol.SessionRemoved) {
-	if e.Session.Type != protocol.SessionSingle {
-		return
-	}
-	srv.push(srv.sessions.of(e.User), e.Origin, pdu.CmdRemoveSessionNotify, &pb.IMRemoveSessionNotify{
-		UserId:      new(uint32(e.User)),
-		SessionType: sessionTypeToWire(e.Session.Type),
-		SessionId:   new(e.Session.ID),
-	})
-}
-
-// deliverMembers sends 0x040b once to each connection of those who are and those who were members [TT-GROUP-6] [TT-DIFF-23].
-func (srv *Server) deliverMembers(e protocol.MembersChanged, to []*session) []*session {
-	concerned := slices.Concat(e.Current, e.Changed)
-	slices.Sort(concerned)
-	to = srv.sessions.ofAll(to, slices.Compact(concerned))
-	srv.push(to, e.Origin, pdu.CmdGroupChangeNotify, &pb.IMGroupChangeMemberNotify{
-		UserId:        new(uint32(e.Actor)),
-		ChangeType:    memberChangeToWire(e.Change),
-		GroupId:       new(uint32(e.Group)),
-		CurUserIdList: userIDsToWire(e.Current),
-		ChgUserIdList: userIDsToWire(e.Changed),
-	})
-	return to
-}
-
-// deliverOfflineFile sends 0x0508 to the receiver's connections [TT-FILE-3].
-func (srv *Server) deliverOfflineFile(f protocol.OfflineFile) {
-	srv.push(srv.sessions.of(f.To), 0, pdu.CmdFileNotify, &pb.IMFileNotify{
-		FromUserId:   new(uint32(f.From)),
-		ToUserId:     new(uint32(f.To)),
-		FileName:     new(f.Name),
-		FileSize:     new(f.Size),
-		TaskId:       new(f.TaskID),
-		IpAddrList:   fileAddressesToWire(srv.files),
-		TransMode:    pb.TransferFileType_FILE_TYPE_OFFLINE.Enum(),
-		OfflineReady: new(uint32(1)),
-	})
 }
 
 // endAfterJumps ends all sessions when events are missing, one after the other, so that they do not all come back in the same moment.
@@ -210,6 +240,8 @@ func (srv *Server) deliverSignals(ctx context.Context) error {
 				srv.presenceChanged(sig)
 			case protocol.P2PSent:
 				srv.deliverP2P(sig)
+			case protocol.Delivered:
+				srv.noteProgress(progress{user: sig.User, conversation: sig.Conversation, delivered: sig.UpTo, authors: sig.Authors})
 			}
 		}
 	}

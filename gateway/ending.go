@@ -25,6 +25,11 @@ const (
 	reasonRevoked      reason = "access_revoked"   // left the company, or has another password
 	reasonJumped       reason = "jumped"           // events are missing: come back and ask
 	reasonOverloaded   reason = "overloaded"       // [TT-LIMIT-3]
+	reasonHello        reason = "bad_hello"        // [TT-SESS-1]
+	reasonReplaced     reason = "replaced"         // a newer connection of the same device [TT-SESS-3]
+	reasonDevice       reason = "device_revoked"   // the device was logged out [TT-SESS-7]
+	reasonDevices      reason = "too_many_devices" // [TT-SESS-8]
+	reasonBehind       reason = "cannot_resume"    // not on this node, or not now [TT-SESS-5]
 	reasonPanic        reason = "panic"            // our fault
 	reasonShutdown     reason = "shutdown"
 )
@@ -37,7 +42,7 @@ type ending struct {
 	now    bool          // close at once, unwritten frames are lost
 	hurry  bool          // requests already read are not carried out
 	linger time.Duration // stay silent for so long before closing, unless the client closes
-	last   []byte        // the last frame, after which nothing is written
+	last   []byte        // the last frames, after which nothing is written
 }
 
 // end ends the session, once: reading stops, and ServeConn does the rest. It never blocks.
@@ -47,8 +52,11 @@ func (s *session) end(e ending) bool {
 		s.mu.Unlock()
 		return false
 	}
+	if s.ext != nil {
+		e = s.farewell(e)
+	}
 	s.ended, s.ending = true, e
-	if e.last != nil {
+	if e.last != nil && e.hurry { // else behind the last answer
 		s.out.last(e.last)
 	}
 	// Interrupts a Read; a deadline long past, since some clocks stand still.
@@ -71,6 +79,12 @@ func (s *session) end(e ending) bool {
 // by itself [TT-KICK-2] [TT-DIFF-5].
 func (s *session) kick(why reason, last []byte) bool {
 	return s.end(ending{reason: why, code: protocol.CodeKicked, hurry: true, linger: s.srv.timing.KickGrace, last: last})
+}
+
+func (s *session) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // isHurried reports whether requests are no longer carried out. When a session ends without hurry, those that are already in memory are.

@@ -70,6 +70,7 @@ type world struct {
 	authWait chan struct{}
 
 	mail
+	ledger ledger
 }
 
 // mail is what a world does with messages; guarded by its mutex.
@@ -94,12 +95,14 @@ func newWorld() *world {
 }
 
 func (w *world) services() Services {
-	return Services{Accounts: w, Devices: w, Buddies: w, Messages: w, Groups: w, Files: w}
+	return Services{Accounts: w, Devices: w, Buddies: w, Messages: w, Groups: w, Files: w, Sessions: sessionsOf{&w.ledger, w}}
 }
 
 func (w *world) publish(body protocol.EventBody) {
 	w.index++
-	w.events.put(protocol.Event{At: protocol.Position{Index: w.index}, Body: body})
+	e := protocol.Event{At: protocol.Position{Index: w.index}, Body: body}
+	w.ledger.note(e)
+	w.events.put(e)
 }
 
 func (w *world) failWith(err error) {
@@ -325,13 +328,17 @@ func (p *pending) landLocked() {
 	c := p.cmd.To.Conversation(p.cmd.From)
 	for _, m := range w.stored[c] {
 		if m.ClientMsgID == p.cmd.ClientMsgID && !m.ClientMsgID.IsZero() {
+			if string(m.Data) != string(p.cmd.Data) || m.Extras != p.cmd.Extras {
+				p.err = protocol.Errorf(protocol.CodeInvalid, "another message has this id")
+				return
+			}
 			p.res = protocol.SendResult{ID: m.ID, Time: m.Time, At: m.At, Repeated: true}
 			return
 		}
 	}
 	w.index++
 	m := protocol.Message{Conversation: c, ID: protocol.MsgID(len(w.stored[c]) + 1), From: p.cmd.From, Time: 1_000_000, Type: p.cmd.Type,
-		Data: p.cmd.Data, ClientMsgID: p.cmd.ClientMsgID, At: protocol.Position{Index: w.index}}
+		Data: p.cmd.Data, ClientMsgID: p.cmd.ClientMsgID, Extras: p.cmd.Extras, At: protocol.Position{Index: w.index}}
 	if w.forget {
 		w.forgotten++
 		m.ID = w.forgotten
@@ -343,7 +350,11 @@ func (p *pending) landLocked() {
 	if c.Type == protocol.SessionGroup {
 		sent.Members = w.members[p.cmd.To.Group()]
 	}
-	w.events.put(protocol.Event{At: m.At, Body: sent})
+	e := protocol.Event{At: m.At, Body: sent}
+	if !w.forget {
+		w.ledger.note(e)
+	}
+	w.events.put(e)
 }
 
 func (w *world) MarkRead(_ context.Context, cmd protocol.MarkRead) (protocol.MarkReadResult, error) {

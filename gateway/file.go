@@ -31,21 +31,21 @@ func (s *session) fileRequest(h pdu.Header, m *pb.IMFileReq) error {
 
 // offlineFiles is 0x0509; a failure looks like no files [TT-FILE-2].
 func (s *session) offlineFiles(h pdu.Header, _ *pb.IMFileHasOfflineReq) error {
-	files, err := s.srv.services.Files.Offline(s.ctx, s.user)
+	files, err := s.srv.services.Files.Offline(s.requestContext(), s.user)
 	s.answer(h, pdu.CmdOfflineFilesRes, &pb.IMFileHasOfflineRsp{
 		UserId:          new(uint32(s.user)),
 		OfflineFileList: convert(files, offlineFileToWire),
 		IpAddrList:      fileAddressesToWire(s.srv.files),
 	})
-	return err
+	return wasAnswered(err)
 }
 
 // addOfflineFile is 0x050b; it has no answer [TT-FILE-3].
 func (s *session) addOfflineFile(_ pdu.Header, m *pb.IMFileAddOfflineReq) error {
-	return s.srv.services.Files.AddOffline(s.ctx, s.user, protocol.UserID(m.GetToUserId()), m.GetTaskId(), m.GetFileName(), m.GetFileSize())
+	return s.srv.services.Files.AddOffline(s.requestContext(), s.user, protocol.UserID(m.GetToUserId()), m.GetTaskId(), m.GetFileName(), m.GetFileSize())
 }
 
 // delOfflineFile is 0x050c; it has no answer [TT-FILE-4] [TT-DIFF-20].
 func (s *session) delOfflineFile(_ pdu.Header, m *pb.IMFileDelOfflineReq) error {
-	return s.srv.services.Files.DeleteOffline(s.ctx, s.user, protocol.UserID(m.GetFromUserId()), protocol.UserID(m.GetToUserId()), m.GetTaskId())
+	return s.srv.services.Files.DeleteOffline(s.requestContext(), s.user, protocol.UserID(m.GetFromUserId()), protocol.UserID(m.GetToUserId()), m.GetTaskId())
 }

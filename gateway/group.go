@@ -21,14 +21,14 @@ type Groups interface {
 
 // groupList is 0x0401; a failure looks like no groups [TT-GROUP-1].
 func (s *session) groupList(h pdu.Header, _ *pb.IMNormalGroupListReq) error {
-	groups, err := s.srv.services.Groups.Normal(s.ctx, s.user)
+	groups, err := s.srv.services.Groups.Normal(s.requestContext(), s.user)
 	s.answer(h, pdu.CmdGroupListRes, &pb.IMNormalGroupListRsp{
 		UserId: new(uint32(s.user)),
 		GroupVersionList: convert(groups, func(g protocol.Group) *pb.GroupVersionInfo {
 			return &pb.GroupVersionInfo{GroupId: new(uint32(g.ID)), Version: new(g.Version)}
 		}),
 	})
-	return err
+	return wasAnswered(err)
 }
 
 // groupInfo is 0x0403; a failure looks like no groups [TT-GROUP-2].
@@ -36,11 +36,11 @@ func (s *session) groupInfo(h pdu.Header, m *pb.IMGroupInfoListReq) error {
 	want := convert(m.GetGroupVersionList(), func(v *pb.GroupVersionInfo) protocol.GroupVersion {
 		return protocol.GroupVersion{ID: protocol.GroupID(v.GetGroupId()), Version: v.GetVersion()}
 	})
-	groups, err := s.srv.services.Groups.Info(s.ctx, s.user, want)
+	groups, err := s.srv.services.Groups.Info(s.requestContext(), s.user, want)
 	for i, part := range split(convert(groups, groupToWire), frameLimit(s.client)) {
 		s.answer(follows(h, i), pdu.CmdGroupInfoRes, &pb.IMGroupInfoListRsp{UserId: new(uint32(s.user)), GroupInfoList: part})
 	}
-	return err
+	return wasAnswered(err)
 }
 
 // groupCreate is 0x0405. NORMAL groups are made by operators: asking for one is ignored [TT-GROUP-3].
@@ -48,7 +48,7 @@ func (s *session) groupCreate(h pdu.Header, m *pb.IMGroupCreateReq) error {
 	if m.GetGroupType() != pb.GroupType_GROUP_TYPE_TMP {
 		return protocol.Errorf(protocol.CodeForbidden, "a client may only make a temporary group")
 	}
-	made, err := s.srv.services.Groups.Create(s.ctx, protocol.CreateGroup{
+	made, err := s.srv.services.Groups.Create(s.requestContext(), protocol.CreateGroup{
 		Actor:   s.user,
 		Type:    protocol.GroupTemp,
 		Name:    m.GetGroupName(),
@@ -61,12 +61,12 @@ func (s *session) groupCreate(h pdu.Header, m *pb.IMGroupCreateReq) error {
 		res.UserIdList = userIDsToWire(made.Members)
 	}
 	s.answer(h, pdu.CmdGroupCreateRes, res)
-	return err
+	return wasAnswered(err)
 }
 
 // groupChange is 0x0407; of an unknown group it is ignored [TT-GROUP-4] [TT-GROUP-5].
 func (s *session) groupChange(h pdu.Header, m *pb.IMGroupChangeMemberReq) error {
-	changed, err := s.srv.services.Groups.ChangeMembers(s.ctx, protocol.ChangeMembers{
+	changed, err := s.srv.services.Groups.ChangeMembers(s.requestContext(), protocol.ChangeMembers{
 		Actor:   s.user,
 		Group:   protocol.GroupID(m.GetGroupId()),
 		Change:  protocol.MemberChange(m.GetChangeType()),
@@ -82,15 +82,15 @@ func (s *session) groupChange(h pdu.Header, m *pb.IMGroupChangeMemberReq) error 
 		res.ChgUserIdList = userIDsToWire(changed.Changed)
 	}
 	s.answer(h, pdu.CmdGroupChangeRes, res)
-	return err
+	return wasAnswered(err)
 }
 
 // groupShield is 0x0409; of an unknown group it is ignored [TT-GROUP-8].
 func (s *session) groupShield(h pdu.Header, m *pb.IMGroupShieldReq) error {
-	err := s.srv.services.Groups.Shield(s.ctx, s.user, protocol.GroupID(m.GetGroupId()), m.GetShieldStatus() != 0)
+	err := s.srv.services.Groups.Shield(s.requestContext(), s.user, protocol.GroupID(m.GetGroupId()), m.GetShieldStatus() != 0)
 	if protocol.CodeOf(err) == protocol.CodeNotFound {
 		return err
 	}
 	s.answer(h, pdu.CmdGroupShieldRes, &pb.IMGroupShieldRsp{UserId: new(uint32(s.user)), GroupId: m.GroupId, ResultCode: resultToWire(err)})
-	return err
+	return wasAnswered(err)
 }

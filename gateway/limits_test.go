@@ -218,8 +218,8 @@ func TestAnswersPauseReading(t *testing.T) {
 		}()
 		sender.send(pdu.CmdMsgData, 1, text(1, "hello"))
 		sender.take()
-		if n := s.metric("pdus_total", "CID_BUDDY_LIST_ALL_USER_REQUEST", "in"); n < 2 || n > 5 {
-			t.Errorf("%v requests were read", n)
+		if n := s.metric("pdus_total", "CID_BUDDY_LIST_ALL_USER_RESPONSE", "out"); n < 2 || n > 5 {
+			t.Errorf("%v requests were carried out", n)
 		}
 		resume()
 		if got := c.take(); len(got) != 11 {
@@ -355,11 +355,11 @@ func TestConfigNamesWhatIsMissing(t *testing.T) {
 	w := newWorld()
 	services := w.services()
 	services.Groups = nil
-	_, err := New(Config{Services: services, Events: w.events, Signals: w.signals, Signaler: w, Presence: w})
+	_, err := New(Config{Services: services, Events: w.events, Signals: w.signals, Signaler: w, Presence: w, Replica: &w.ledger, Replay: &w.ledger})
 	if err == nil || !strings.Contains(err.Error(), "Groups") {
 		t.Errorf("got %v", err)
 	}
-	_, err = New(Config{Services: w.services(), Events: w.events, Signals: w.signals, Signaler: w, Presence: w, TextKey: "short"})
+	_, err = New(Config{Services: w.services(), Events: w.events, Signals: w.signals, Signaler: w, Presence: w, Replica: &w.ledger, Replay: &w.ledger, TextKey: "short"})
 	if err == nil {
 		t.Error("a key of 5 bytes was taken")
 	}

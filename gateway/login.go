@@ -41,7 +41,7 @@ func (s *session) login(h pdu.Header, m *pb.IMLoginReq) error {
 		return protocol.Errorf(protocol.CodeInvalid, "already logged in")
 	}
 	client := protocol.ClientType(m.GetClientType())
-	if client == protocol.ClientWeb || client == protocol.ClientTerminal { // [TT-LOGIN-7]
+	if s.ext == nil && (client == protocol.ClientWeb || client == protocol.ClientTerminal) || s.ext != nil && client != s.ext.client { // [TT-LOGIN-7] [TT-SESS-21]
 		s.refuseLogin(h, pb.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED, textClient)
 		return nil
 	}
@@ -52,8 +52,22 @@ func (s *session) login(h pdu.Header, m *pb.IMLoginReq) error {
 		s.refuseLogin(h, result, text)
 		return nil
 	}
-	s.welcome(h, m, user, client)
-	return nil
+	epoch, err := s.srv.services.Sessions.Epoch(user, s.deviceID(), client) // of the time of the password: see welcome
+	if err != nil {
+		s.refuseLogin(h, pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable)
+		return err
+	}
+	if s.ext != nil {
+		return s.welcomeExtended(h, m, user, epoch)
+	}
+	return s.welcome(h, m, user, client, epoch)
+}
+
+func (s *session) deviceID() protocol.DeviceID {
+	if s.ext == nil {
+		return ""
+	}
+	return s.ext.device
 }
 
 // refuseFull says that there is no room, or no time any more [TT-LOGIN-12].
@@ -68,13 +82,48 @@ func (s *session) refuseFull(h pdu.Header) {
 
 // welcome makes the session known and answers. Pushes are held back meanwhile, so that the answer precedes them; and a client that has
 // it is certain to get whatever is sent from then on [TT-LOGIN-4].
-func (s *session) welcome(h pdu.Header, m *pb.IMLoginReq, user protocol.User, client protocol.ClientType) {
+// A password that was changed, or sessions that were kicked, between the check and that moment are noticed here; later, the event finds the session.
+func (s *session) welcome(h pdu.Header, m *pb.IMLoginReq, user protocol.User, client protocol.ClientType, epoch protocol.Epoch) error {
 	s.out.hold()
 	defer s.out.release()
 	if !s.srv.arrive(s, user.ID, client) {
 		s.refuseFull(h)
-		return
+		return nil
 	}
+	valid, err := s.srv.services.Sessions.Valid(protocol.Device{User: user.ID, Client: client}, epoch)
+	if err != nil || !valid {
+		s.refuseLogin(h, pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable)
+		return err
+	}
+	s.answerLogin(h, m, user)
+	return nil
+}
+
+// welcomeExtended does so for a client that said HELLO, which also gets what to resume with: the cursor is where the session is live from
+// [TT-SESS-2].
+func (s *session) welcomeExtended(h pdu.Header, m *pb.IMLoginReq, user protocol.User, epoch protocol.Epoch) error {
+	s.out.hold()
+	defer s.out.release()
+	cred, err := s.join(user.ID, epoch)
+	if errors.Is(err, errNoRoom) {
+		s.refuseFull(h)
+		return nil
+	}
+	if err != nil {
+		s.refuseLogin(h, pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable)
+		return err
+	}
+	from, ok := s.srv.hub.enliven(s, 0)
+	if !ok {
+		return nil // it has ended
+	}
+	s.answerLogin(h, m, user)
+	s.answer(pdu.Header{}, pdu.CmdCredential, credentialToWire(cred, from))
+	return nil
+}
+
+// answerLogin is 0x0104 to a client that is logged in [TT-LOGIN-4].
+func (s *session) answerLogin(h pdu.Header, m *pb.IMLoginReq, user protocol.User) {
 	info := userToWire(user)
 	info.Status = new(uint32(0)) // COMPAT: as the legacy servers
 	s.answer(h, pdu.CmdLoginRes, &pb.IMLoginRes{
@@ -86,7 +135,7 @@ func (s *session) welcome(h pdu.Header, m *pb.IMLoginReq, user protocol.User, cl
 	})
 	s.alive(s.idleTime())
 	s.srv.metrics.logins.WithLabelValues(pb.ResultType_REFUSE_REASON_NONE.String()).Inc()
-	s.srv.log.Info("logged in", "user", s.user, "client", client, "version", m.GetClientVersion(), "remote", s.addr, "conn", s.id)
+	s.srv.log.Info("logged in", "user", s.user, "client", s.client, "version", m.GetClientVersion(), "remote", s.addr, "conn", s.id)
 }
 
 // refuseLogin answers with a text, without which iOS shows nothing, and closes [TT-LOGIN-3].
@@ -97,7 +146,11 @@ func (s *session) refuseLogin(h pdu.Header, result pb.ResultType, text string) {
 		ResultCode:   result.Enum(),
 		ResultString: new(text),
 	})
-	s.end(ending{reason: reasonRefused, code: protocol.CodeUnauthenticated, hurry: true})
+	code := protocol.CodeUnauthenticated
+	if s.ext != nil && result != pb.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED {
+		code = protocol.CodeUnavailable // nothing is wrong with the password
+	}
+	s.end(ending{reason: reasonRefused, code: code, hurry: true})
 }
 
 // loginRefusal is what a client is told: a wrong password and a throttled one look alike but for the text [TT-LOGIN-6].
@@ -112,15 +165,20 @@ func loginRefusal(err error) (pb.ResultType, string) {
 	}
 }
 
-// logout is 0x0105. Only that of a mobile unregisters the device token [TT-LOGIN-8] [TT-DIFF-6].
+// logout is 0x0105. Only that of a mobile unregisters the device token [TT-LOGIN-8] [TT-DIFF-6]. An extended session's resume tokens are no good any
+// more; if that can't be committed it stays [TT-SESS-7].
 func (s *session) logout(p pdu.PDU) error {
+	if err := s.revokeOwn(); err != nil {
+		s.answer(p.Header, pdu.CmdLogoutRes, &pb.IMLogoutRsp{ResultCode: new(uint32(1))})
+		return wasAnswered(err)
+	}
 	var err error
 	if s.client.IsMobile() {
-		err = s.srv.services.Devices.Register(s.ctx, s.user, s.client, "")
+		err = s.srv.services.Devices.Register(s.requestContext(), s.user, s.client, "")
 	}
 	s.answer(p.Header, pdu.CmdLogoutRes, &pb.IMLogoutRsp{ResultCode: new(uint32(0))})
 	s.end(ending{reason: reasonLogout, hurry: true})
-	return err
+	return wasAnswered(err)
 }
 
 // deviceToken is 0x0108 [TT-LOGIN-9].
@@ -128,7 +186,7 @@ func (s *session) deviceToken(h pdu.Header, m *pb.IMDeviceTokenReq) error {
 	if !s.client.IsMobile() {
 		return protocol.Errorf(protocol.CodeForbidden, "a device token from a PC")
 	}
-	err := s.srv.services.Devices.Register(s.ctx, s.user, s.client, m.GetDeviceToken())
+	err := s.srv.services.Devices.Register(s.requestContext(), s.user, s.client, m.GetDeviceToken())
 	if err != nil {
 		return err
 	}
@@ -136,18 +194,14 @@ func (s *session) deviceToken(h pdu.Header, m *pb.IMDeviceTokenReq) error {
 	return nil
 }
 
-// kickPC is 0x010a [TT-KICK-3].
+// kickPC is 0x010a. It goes through the log, so that it reaches all nodes and outlasts the sessions [TT-KICK-3] [TT-SESS-9].
 func (s *session) kickPC(h pdu.Header, _ *pb.IMKickPCClientReq) error {
 	if !s.client.IsMobile() {
 		return protocol.Errorf(protocol.CodeForbidden, "a kick from a PC")
 	}
-	for _, pc := range s.srv.sessions.of(s.user) {
-		if !pc.client.IsMobile() && pc.kick(reasonByMobile, kickFrame(s.srv, s.user, reasonByMobile)) {
-			s.srv.log.Info("session kicked by the user's mobile", "user", s.user, "conn", pc.id, "by", s.id)
-		}
-	}
-	s.answer(h, pdu.CmdKickPCRes, &pb.IMKickPCClientRsp{UserId: new(uint32(s.user)), ResultCode: new(uint32(0))})
-	return nil
+	err := s.srv.services.Sessions.Revoke(s.requestContext(), protocol.RevokeSessions{User: s.user, Scope: protocol.RevokePC})
+	s.answer(h, pdu.CmdKickPCRes, &pb.IMKickPCClientRsp{UserId: new(uint32(s.user)), ResultCode: resultToWire(err)})
+	return wasAnswered(err)
 }
 
 // kickFrame is 0x0107 with the user's own id [TT-KICK-1].
@@ -163,22 +217,22 @@ func kickFrame(srv *Server, u protocol.UserID, why reason) []byte {
 // pushShield is 0x010c [TT-LOGIN-10].
 func (s *session) pushShield(h pdu.Header, m *pb.IMPushShieldReq) error {
 	on := m.GetShieldStatus() != 0
-	err := s.srv.services.Devices.SetPushShield(s.ctx, s.user, on)
+	err := s.srv.services.Devices.SetPushShield(s.requestContext(), s.user, on)
 	res := &pb.IMPushShieldRsp{UserId: new(uint32(s.user)), ResultCode: resultToWire(err)}
 	if err == nil {
 		res.ShieldStatus = shieldToWire(on)
 	}
 	s.answer(h, pdu.CmdPushShieldRes, res)
-	return err
+	return wasAnswered(err)
 }
 
 // queryPushShield is 0x010e [TT-LOGIN-10].
 func (s *session) queryPushShield(h pdu.Header, _ *pb.IMQueryPushShieldReq) error {
-	on, err := s.srv.services.Devices.PushShield(s.ctx, s.user)
+	on, err := s.srv.services.Devices.PushShield(s.requestContext(), s.user)
 	res := &pb.IMQueryPushShieldRsp{UserId: new(uint32(s.user)), ResultCode: resultToWire(err)}
 	if err == nil {
 		res.ShieldStatus = shieldToWire(on)
 	}
 	s.answer(h, pdu.CmdQueryPushShieldRes, res)
-	return err
+	return wasAnswered(err)
 }

@@ -121,7 +121,7 @@ func TestLoginRefused(t *testing.T) {
 
 // [TT-LOGIN-1] [TT-DIFF-1]
 func TestBeforeLogin(t *testing.T) {
-	for _, cmd := range []pdu.Command{pdu.CmdTimeReq, pdu.CmdLogoutReq, pdu.CmdP2P, pdu.CmdMsgData, pdu.CmdUnreadReq, pdu.CmdDelOfflineFile, 0x0901, 0x0a01, 0} {
+	for _, cmd := range []pdu.Command{pdu.CmdTimeReq, pdu.CmdLogoutReq, pdu.CmdP2P, pdu.CmdMsgData, pdu.CmdUnreadReq, pdu.CmdDelOfflineFile, pdu.CmdWelcome, pdu.CmdAck, pdu.CmdBye, 0x0a01, 0} {
 		play(t, nil, func(s *stage) {
 			victim := s.login(2, windows)
 			s.settle(victim)

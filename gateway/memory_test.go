@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"teamtalk/gateway/transport/transporttest"
+	"teamtalk/protocol/pdu"
 )
 
 // idleConnections is how many are held while memory is measured.
@@ -27,6 +28,9 @@ func TestIdleMemory(t *testing.T) { measureIdle(t, "tcp", listen) }
 
 // As TestIdleMemory.
 func TestIdleMemoryWebSocket(t *testing.T) { measureIdle(t, "websocket", listenWS) }
+
+// As TestIdleMemory, with clients that say HELLO.
+func TestIdleMemoryExtended(t *testing.T) { measureIdle(t, "extended", listen) }
 
 func measureIdle(t *testing.T, kind string, listen func(testing.TB, *stage) (string, func())) {
 	if os.Getenv("TT_MEMORY") == "" {
@@ -89,11 +93,7 @@ func TestIdleClients(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if _, err := conns[i].Write(encode(t, 0x0103, 1, loginReq(fmt.Sprintf("user%d", i+1), android))); err != nil {
-				return err
-			}
-			_, err = io.ReadFull(conns[i], make([]byte, 16))
-			return err
+			return idleLogin(t, conns[i], kind, fmt.Sprintf("user%d", i+1))
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -103,6 +103,26 @@ func TestIdleClients(t *testing.T) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	for _, c := range conns {
 		_ = c.Close()
+	}
+}
+
+// idleLogin logs in and waits for the answer.
+func idleLogin(t *testing.T, conn net.Conn, kind, name string) error {
+	last := pdu.CmdLoginRes
+	var b []byte
+	if kind == "extended" {
+		last = pdu.CmdCredential
+		b = encode(t, pdu.CmdHello, 1, helloOf("phone", android))
+	}
+	if _, err := conn.Write(append(b, encode(t, pdu.CmdLoginReq, 2, loginReq(name, android))...)); err != nil {
+		return err
+	}
+	r := pdu.NewReader(conn)
+	for {
+		p, err := r.Read(pdu.MaxLen)
+		if err != nil || p.Header.Command == last {
+			return err
+		}
 	}
 }
 

@@ -45,8 +45,37 @@ func (s *session) msgData(h pdu.Header, m *pb.IMMsgData) error {
 		Type: kind,
 		Data: m.GetMsgData(),
 	}
-	cmd.ClientMsgID = s.clientMsgID(s.sequenceOf(h.Seq, &cmd))
+	ok, err := s.extend(&cmd, m)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		cmd.ClientMsgID = s.clientMsgID(s.sequenceOf(h.Seq, &cmd))
+	}
 	return s.sends.start(h, cmd)
+}
+
+// extend adds to a message what only extended clients may say, and reports whether they gave it an id of their own [TT-SESS-11] [TT-SESS-12].
+func (s *session) extend(cmd *protocol.SendMessage, m *pb.IMMsgData) (hasID bool, err error) {
+	if s.ext == nil {
+		return false, nil
+	}
+	if m.BurnAfterReadS != nil {
+		return false, protocol.Errorf(protocol.CodeInvalid, "burning is not supported by this version")
+	}
+	cmd.Extras = protocol.Extras{ContentType: m.GetContentType(), ReplyTo: protocol.MsgID(m.GetReplyToMsgId())}
+	switch id := m.GetClientMsgId(); len(id) {
+	case 0:
+		return false, nil
+	case len(cmd.ClientMsgID):
+		copy(cmd.ClientMsgID[:], id)
+		if cmd.ClientMsgID.IsZero() {
+			return false, protocol.Errorf(protocol.CodeInvalid, "a client_msg_id of nothing but zeros")
+		}
+		return true, nil
+	default:
+		return false, protocol.Errorf(protocol.CodeInvalid, "a client_msg_id of %d bytes: it has %d", len(id), len(cmd.ClientMsgID))
+	}
 }
 
 // sequenceOf numbers a message; a repeat on this connection gets the number it had, and is so the same message [TT-MSG-6] [TT-DIFF-14].
@@ -94,7 +123,7 @@ func (s *session) receipt(pdu.PDU) error {
 
 // readAck is 0x0303; it has no answer [TT-MSG-8].
 func (s *session) readAck(_ pdu.Header, m *pb.IMMsgDataReadAck) error {
-	_, err := s.srv.services.Messages.MarkRead(s.ctx, protocol.MarkRead{
+	_, err := s.srv.services.Messages.MarkRead(s.requestContext(), protocol.MarkRead{
 		User:    s.user,
 		Session: sessionFromWire(m.GetSessionType(), m.GetSessionId()),
 		UpTo:    protocol.MsgID(m.GetMsgId()),
@@ -111,7 +140,7 @@ func (s *session) time(p pdu.PDU) error {
 
 // unread is 0x0307 [TT-MSG-10].
 func (s *session) unread(h pdu.Header, _ *pb.IMUnreadMsgCntReq) error {
-	unread, err := s.srv.services.Messages.Unread(s.ctx, s.user)
+	unread, err := s.srv.services.Messages.Unread(s.requestContext(), s.user)
 	if err != nil {
 		return err
 	}
@@ -131,7 +160,7 @@ func (s *session) msgList(h pdu.Header, m *pb.IMGetMsgListReq) error {
 	var list []protocol.Message
 	if count := min(m.GetMsgCnt(), historyMost); count > 0 {
 		var err error
-		if list, err = s.srv.services.Messages.History(s.ctx, s.user, with, protocol.MsgID(m.GetMsgIdBegin()), count); err != nil && !isHidden(err) {
+		if list, err = s.srv.services.Messages.History(s.requestContext(), s.user, with, protocol.MsgID(m.GetMsgIdBegin()), count); err != nil && !isHidden(err) {
 			return err
 		}
 	}
@@ -140,7 +169,7 @@ func (s *session) msgList(h pdu.Header, m *pb.IMGetMsgListReq) error {
 		SessionType: m.SessionType,
 		SessionId:   m.SessionId,
 		MsgIdBegin:  m.MsgIdBegin,
-		MsgList:     split(convert(list, messageToWire), frameLimit(s.client))[0],
+		MsgList:     split(convert(list, s.messageToWire), frameLimit(s.client))[0],
 	})
 	return nil
 }
@@ -153,7 +182,7 @@ func isHidden(err error) bool {
 
 // latestMsgID is 0x030b [TT-MSG-12].
 func (s *session) latestMsgID(h pdu.Header, m *pb.IMGetLatestMsgIdReq) error {
-	id, err := s.srv.services.Messages.LatestID(s.ctx, s.user, sessionFromWire(m.GetSessionType(), m.GetSessionId()))
+	id, err := s.srv.services.Messages.LatestID(s.requestContext(), s.user, sessionFromWire(m.GetSessionType(), m.GetSessionId()))
 	if err != nil && !isHidden(err) {
 		return err
 	}
@@ -169,7 +198,7 @@ func (s *session) latestMsgID(h pdu.Header, m *pb.IMGetLatestMsgIdReq) error {
 // msgByID is 0x030d [TT-MSG-12].
 func (s *session) msgByID(h pdu.Header, m *pb.IMGetMsgByIdReq) error {
 	ids := convert(m.GetMsgIdList(), func(id uint32) protocol.MsgID { return protocol.MsgID(id) })
-	list, err := s.srv.services.Messages.ByID(s.ctx, s.user, sessionFromWire(m.GetSessionType(), m.GetSessionId()), ids[:min(len(ids), byIDMost)])
+	list, err := s.srv.services.Messages.ByID(s.requestContext(), s.user, sessionFromWire(m.GetSessionType(), m.GetSessionId()), ids[:min(len(ids), byIDMost)])
 	if err != nil && !isHidden(err) {
 		return err
 	}
@@ -177,7 +206,7 @@ func (s *session) msgByID(h pdu.Header, m *pb.IMGetMsgByIdReq) error {
 		UserId:      new(uint32(s.user)),
 		SessionType: m.SessionType,
 		SessionId:   m.SessionId,
-		MsgList:     split(convert(list, messageToWire), frameLimit(s.client))[0],
+		MsgList:     split(convert(list, s.messageToWire), frameLimit(s.client))[0],
 	})
 	return nil
 }

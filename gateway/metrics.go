@@ -12,6 +12,7 @@ type metrics struct {
 	refused       *prometheus.CounterVec
 	closed        *prometheus.CounterVec
 	logins        *prometheus.CounterVec
+	hellos        *prometheus.CounterVec
 	pdus          *prometheus.CounterVec
 	pdusOut       map[pdu.Command]prometheus.Counter
 	ignored       *prometheus.CounterVec
@@ -41,10 +42,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refused:       counters("refused_total", "Connections closed on arrival, and logins refused for lack of room, by reason.", "reason"),
 		closed:        counters("closed_total", "Connections ended, by reason.", "reason"),
 		logins:        counters("logins_total", "Answers to logins, by result.", "result"),
+		hellos:        counters("hellos_total", "Answers to HELLO, by verdict.", "verdict"),
 		pdus:          counters("pdus_total", "PDUs by command and direction.", "command", "direction"),
 		ignored:       counters("ignored_total", "Requests that were not carried out, by reason.", "reason"),
 		dropped:       counters("dropped_total", "Pushes that were dropped, by reason.", "reason"),
-		parked:        gauge("parked", "Requests that wait for the rate of their connection."),
+		parked:        gauge("parked", "Requests that wait for one before them: for the rate of their connection, a slow request or a replay."),
 		panics:        counter("panics_total", "Handlers that panicked; each ended its session."),
 		receipts:      counter("receipts_total", "Receipts of clients for messages pushed to them."),
 		proposedAgain: counter("proposed_again_total", "Messages proposed again because their outcome was unknown."),
@@ -60,7 +62,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}
 	}
 	if r != nil {
-		r.MustRegister(m.open, m.sessions, m.refused, m.closed, m.logins, m.pdus, m.ignored, m.dropped, m.parked, m.panics, m.receipts,
+		r.MustRegister(m.open, m.sessions, m.refused, m.closed, m.logins, m.hellos, m.pdus, m.ignored, m.dropped, m.parked, m.panics, m.receipts,
 			m.proposedAgain, m.queueBytes, m.delivery)
 	}
 	return m

@@ -7,8 +7,8 @@ import (
 	"teamtalk/protocol/pdu"
 )
 
-// park holds requests while a message waits for the rate: that message and all that was read behind it, in order. Heartbeats pass by, since
-// only reading goes on [TT-LIMIT-1] [TT-HB-1] [TT-DIFF-17].
+// park holds requests while one before them takes time: a message that waits for the rate, a request being carried out, or a replay. All that was
+// read behind it waits, in order. Heartbeats pass by, since reading goes on [TT-LIMIT-1] [TT-HB-1] [TT-DIFF-17].
 type park struct {
 	s *session
 
@@ -19,7 +19,8 @@ type park struct {
 	pdus   []pdu.PDU
 	bytes  int
 	active bool               // the goroutine runs; it alone carries out requests
-	hurry  context.CancelFunc // the rate no longer counts
+	hurry  context.CancelFunc // ends the wait for the rate; nil: nobody waits
+	hasty  bool               // the rate no longer counts
 	gone   bool               // what is parked is no longer wanted
 }
 
@@ -48,18 +49,25 @@ func (k *park) follow(p pdu.PDU) bool {
 
 // begin parks the first message; from here on a goroutine carries out requests, until none is parked.
 func (k *park) begin(p pdu.PDU) {
+	k.start(func() { k.addLocked(p) }, func() {})
+}
+
+// occupy does something that takes time on a goroutine, which then carries out the requests parked meanwhile.
+func (k *park) occupy(first func()) {
+	k.start(func() {}, first)
+}
+
+func (k *park) start(prepareLocked, first func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.gone {
 		return
 	}
 	k.active = true
-	k.addLocked(p)
-	ctx, cancel := context.WithCancel(k.s.ctx)
-	k.hurry = cancel
+	prepareLocked()
 	k.running.Go(func() { // ends when nothing is parked or drop was called; joined by finish
-		defer cancel()
-		k.run(ctx)
+		first()
+		k.run()
 	})
 }
 
@@ -69,7 +77,7 @@ func (k *park) addLocked(p pdu.PDU) {
 	k.s.srv.metrics.parked.Inc()
 }
 
-func (k *park) run(ctx context.Context) {
+func (k *park) run() {
 	for {
 		p, ok := k.head()
 		if !ok {
@@ -77,13 +85,31 @@ func (k *park) run(ctx context.Context) {
 		}
 		r := k.s.srv.table[p.Header.Command]
 		if r.isSend {
-			_ = k.s.limiter.Wait(ctx) // cut short by finish and drop only
+			k.awaitRate()
 		}
+		k.s.out.waitRoom() // answers that the client does not read stop its requests [TT-LIMIT-3]
 		if k.isGone() {
 			return
 		}
 		k.s.execute(r, p)
 		k.pop()
+	}
+}
+
+// awaitRate waits until a message is within the rate; finish and drop cut it short.
+func (k *park) awaitRate() {
+	limiter := k.s.rate()
+	if limiter == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(k.s.ctx)
+	defer cancel()
+	k.mu.Lock()
+	k.hurry = cancel
+	hasty := k.hasty || k.gone
+	k.mu.Unlock()
+	if !hasty {
+		_ = limiter.Wait(ctx)
 	}
 }
 
@@ -137,8 +163,11 @@ func (k *park) drop() {
 // finish waits until everything parked has been carried out, without regard to the rate if hurried.
 func (k *park) finish(hurried bool) {
 	k.mu.Lock()
-	if hurried && k.hurry != nil {
-		k.hurry()
+	if hurried {
+		k.hasty = true
+		if k.hurry != nil {
+			k.hurry()
+		}
 	}
 	k.mu.Unlock()
 	k.running.Wait()

@@ -53,7 +53,7 @@ func (b *presenceBoard) take() map[protocol.UserID]bool {
 	return taken
 }
 
-// announcePresence sends 0x0203 to all PC sessions of this node, in rounds: the first change at once, what follows together. With many sessions
+// announcePresence sends 0x0203 to all legacy PC sessions of this node, in rounds: the first change at once, what follows together. With many sessions
 // the rounds come further apart, so that a storm of logins costs no more than a part of a core.
 func (srv *Server) announcePresence(ctx context.Context) error {
 	pause := time.NewTimer(0)
@@ -74,9 +74,10 @@ func (srv *Server) announcePresence(ctx context.Context) error {
 	}
 }
 
-// announceRound pushes the changes to the PC sessions, all sharing the same bytes, and returns their number.
+// announceRound pushes the changes to the legacy PC sessions, all sharing the same bytes, and returns their number; and to the extended sessions
+// that asked for them.
 func (srv *Server) announceRound(changes map[protocol.UserID]bool) int {
-	pcs := srv.sessions.everybody(nil, func(s *session) bool { return !s.client.IsMobile() })
+	pcs := srv.sessions.everybody(nil, func(s *session) bool { return !s.client.IsMobile() && s.ext == nil })
 	most := srv.limits.QueueBytes / 8
 	var frames []byte
 	count := 0
@@ -93,6 +94,7 @@ func (srv *Server) announceRound(changes map[protocol.UserID]bool) int {
 		frames, count = nil, 0
 	}
 	for _, u := range slices.Sorted(maps.Keys(changes)) {
+		srv.tellWatchers(u, changes[u])
 		frames = srv.appendPush(frames, pdu.CmdUserStatusNotify, &pb.IMUserStatNotify{UserStat: userStat(u, changes[u])})
 		if count++; len(frames) >= most {
 			flush()
@@ -116,8 +118,13 @@ func statusToWire(online bool) *pb.UserStatType {
 }
 
 // announce tells of a login: of a PC to everybody, of a mobile to itself whether a PC is online [TT-PRES-2] [TT-PRES-3].
-func (srv *Server) announce(s *session) {
+//
+// A session that was resumed before anybody heard that its user had gone is no news: thousands may come back at once. COMPAT: a legacy login always is.
+func (srv *Server) announce(s *session, wasOnline bool) {
 	if !s.client.IsMobile() {
+		if s.ext != nil && (wasOnline || srv.farewell.expects(s.user)) {
+			return
+		}
 		srv.signaler.Signal(protocol.PresenceChanged{User: s.user, Online: true})
 		return
 	}
@@ -187,6 +194,14 @@ func (f *farewells) add(u protocol.UserID) {
 		default:
 		}
 	}
+}
+
+// expects reports whether the user would be said to have gone, if he did not come back.
+func (f *farewells) expects(u protocol.UserID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, pending := f.due[u]
+	return pending
 }
 
 func (f *farewells) forget(u protocol.UserID) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"sync"
 
 	"teamtalk/protocol/pdu"
@@ -33,7 +34,7 @@ type outQueue struct {
 
 	mu      sync.Mutex // guards what follows
 	work    sync.Cond  // there is something to write, or the queue closes
-	room    sync.Cond  // answers went below the limit, or the queue closes
+	room    sync.Cond  // answers went below the limit, or the queue closes; several may wait
 	frames  []frame
 	head    int      // of frames: those before are gone
 	batch   [][]byte // being written
@@ -146,10 +147,13 @@ func (q *outQueue) abort() {
 }
 
 // waitRoom waits until answers are below the limit; false when the queue takes no more.
-func (q *outQueue) waitRoom() bool {
+func (q *outQueue) waitRoom() bool { return q.waitShare(1) }
+
+// waitShare waits until answers are below a part of the limit; false when the queue takes no more.
+func (q *outQueue) waitShare(share int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.answers > q.limit && !q.closing {
+	for q.answers > q.limit/share && !q.closing {
 		q.room.Wait()
 	}
 	return !q.closing
@@ -194,7 +198,7 @@ func (q *outQueue) writtenLocked() {
 	clear(q.batch)
 	q.batch = q.batch[:0]
 	if q.answers <= q.limit {
-		q.room.Signal()
+		q.room.Broadcast()
 	}
 	if len(q.frames) > 0 {
 		return
@@ -235,6 +239,9 @@ func (s *session) answer(to pdu.Header, cmd pdu.Command, m message) {
 	if err != nil {
 		s.srv.log.Error("answer not sent", "command", cmd, "user", s.user, "error", err)
 		return
+	}
+	if s.ext != nil && cmd != pdu.CmdError && s.ext.stale.Load() {
+		binary.BigEndian.PutUint16(b[flagAt:], staleFlag)
 	}
 	s.answerFrame(cmd, b)
 }

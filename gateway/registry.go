@@ -26,6 +26,7 @@ type registry struct {
 	all       map[*session]struct{}
 	users     map[protocol.UserID][]*session // the slices are replaced, never changed
 	loggedIn  int
+	extended  int                // of those logged in
 	addresses map[netip.Addr]int // not logged in
 	stopped   bool
 
@@ -65,23 +66,22 @@ func (r *registry) hasRoom(u protocol.UserID, c protocol.ClientType, l *Limits) 
 	return !r.stopped && (r.loggedIn < l.Connections || slices.ContainsFunc(r.users[u], func(o *session) bool { return o.client.SameClass(c) }))
 }
 
-// enter files a session under its user, which from here on gets pushes, and returns those that it displaces: the older ones of the same class
-// [TT-KICK-1]. False: no room.
+// enter files a session under its user, which from here on gets pushes, and returns those that it displaces. False: no room.
 func (r *registry) enter(s *session, u protocol.UserID, c protocol.ClientType, l *Limits) (displaced []*session, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	stay := make([]*session, 0, 2)
-	for _, o := range r.users[u] {
-		if o.client.SameClass(c) {
-			displaced = append(displaced, o)
-			continue
-		}
-		stay = append(stay, o)
-	}
+	var stay []*session
+	stay, displaced = s.displaces(r.users[u], c, l.DevicesPerUser)
 	if r.stopped || r.loggedIn+1-len(displaced) > l.Connections {
 		return nil, false
 	}
+	for _, o := range displaced {
+		r.removedLocked(o)
+	}
 	s.user, s.client = u, c
+	if s.ext != nil {
+		r.extended++
+	}
 	r.users[u] = append(stay, s)
 	r.loggedIn += 1 - len(displaced)
 	r.forgetAddress(s.addr)
@@ -98,12 +98,54 @@ func (r *registry) leave(s *session) bool {
 		return false
 	}
 	r.loggedIn--
+	r.removedLocked(s)
 	if len(of) == 1 {
 		delete(r.users, s.user)
 		return true
 	}
 	r.users[s.user] = slices.Concat(of[:i], of[i+1:])
 	return true
+}
+
+// removedLocked is called for a session that gets no pushes any more.
+func (r *registry) removedLocked(s *session) {
+	if s.ext != nil {
+		s.ext.phase.Store(gone)
+		r.extended--
+	}
+}
+
+// hasExtended reports whether any extended session is logged in.
+func (r *registry) hasExtended() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.extended > 0
+}
+
+// displaces divides a user's other sessions into those that stay when s comes, with room for it, and those that it displaces. Among legacy sessions
+// those are the older ones of the same class [TT-KICK-1]; among extended ones the same device and, of too many, the one unused for the longest time.
+// The two kinds leave each other alone [TT-SESS-8].
+func (s *session) displaces(others []*session, c protocol.ClientType, devices int) (stay, displaced []*session) {
+	stay = make([]*session, 0, len(others)+1)
+	extended, idle := 0, -1
+	for _, o := range others {
+		switch {
+		case s.ext == nil && o.ext == nil && o.client.SameClass(c), s.ext != nil && o.ext != nil && o.ext.device == s.ext.device:
+			displaced = append(displaced, o)
+			continue
+		case s.ext != nil && o.ext != nil:
+			extended++
+			if idle < 0 || o.ext.asked.Load() < stay[idle].ext.asked.Load() {
+				idle = len(stay)
+			}
+		}
+		stay = append(stay, o)
+	}
+	if extended >= devices && idle >= 0 {
+		displaced = append(displaced, stay[idle])
+		stay = slices.Delete(stay, idle, idle+1)
+	}
+	return stay, displaced
 }
 
 // close forgets a connection.

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -48,6 +50,11 @@ func (w *sends) start(to pdu.Header, cmd protocol.SendMessage) error {
 	}
 	w.mu.Unlock()
 
+	if w.s.ext != nil { // its client repeats by itself [TT-SESS-18]
+		if err := w.s.srv.hub.replica.Ready(); err != nil {
+			return protocol.Errorf(protocol.CodeUnavailable, "cannot store messages now: %w", err)
+		}
+	}
 	pending, err := w.s.srv.services.Messages.Begin(w.s.srv.life.ctx, cmd)
 	if err != nil {
 		return err
@@ -97,19 +104,28 @@ func (w *sends) ack(f *flight) {
 	if err != nil {
 		s.srv.metrics.ignored.WithLabelValues(ignoredFor(err)).Inc()
 		s.srv.log.Debug("message not stored", "user", s.user, "conn", s.id, "error", err)
+		s.refuse(f.to, err)
 		return
 	}
-	s.answer(f.to, pdu.CmdMsgDataAck, &pb.IMMsgDataAck{
+	ack := &pb.IMMsgDataAck{
 		UserId:      new(uint32(s.user)),
 		SessionId:   new(f.cmd.To.ID),
 		MsgId:       new(uint32(res.ID)),
 		SessionType: sessionTypeToWire(f.cmd.To.Type),
-	})
+	}
+	if s.ext != nil { // [TT-SESS-11] [TT-SESS-12]
+		ack.ClientMsgId = clientMsgIDToWire(f.cmd.ClientMsgID)
+		ack.CreateTimeMs = new(uint64(res.Time))
+	}
+	s.answer(f.to, pdu.CmdMsgDataAck, ack)
 }
 
 // result waits for the outcome. As long as it is unknown the same message is proposed again, under the same id, so that it is stored once.
 func (w *sends) result(f *flight) (protocol.SendResult, error) {
 	ctx := w.s.srv.life.ctx
+	if w.s.ext != nil {
+		return w.resultSoon(ctx, f)
+	}
 	res, err := sendResult(f.pending.Wait(ctx))
 	if !protocol.IsOutcomeUnknown(err) {
 		return res, err
@@ -129,6 +145,21 @@ func (w *sends) result(f *flight) (protocol.SendResult, error) {
 		}
 	}
 	return res, err
+}
+
+// resultSoon waits for the outcome as long as there is a leader, but not without one: an extended client repeats by itself [TT-SESS-18].
+func (w *sends) resultSoon(ctx context.Context, f *flight) (protocol.SendResult, error) {
+	for {
+		soon, cancel := context.WithTimeout(ctx, unavailableAfter)
+		res, err := sendResult(f.pending.Wait(soon))
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return res, err
+		}
+		if noLeader := w.s.srv.hub.replica.Ready(); noLeader != nil {
+			return res, protocol.OutcomeUnknownf("not known to be stored: %w", noLeader)
+		}
+	}
 }
 
 func (w *sends) setRetrying(on bool) {

@@ -27,6 +27,7 @@ type Server struct {
 	signals  Signals
 	signaler Signaler
 	presence Presence
+	hub      *hub
 	log      *slog.Logger
 	metrics  *metrics
 
@@ -69,6 +70,7 @@ func New(cfg Config) (*Server, error) {
 		signals:  cfg.Signals,
 		signaler: cfg.Signaler,
 		presence: cfg.Presence,
+		hub:      newHub(&cfg),
 		log:      cfg.Log,
 		metrics:  newMetrics(cfg.Registerer),
 		seed:     maphash.MakeSeed(),
@@ -95,6 +97,7 @@ func (srv *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for name, part := range map[string]func(context.Context) error{
 		"events": srv.deliverEvents, "signals": srv.deliverSignals, "presence": srv.announcePresence, "farewells": srv.sayFarewells, "jumps": srv.endAfterJumps,
+		"cursors": srv.keepCursors, "marks": srv.tellProgress,
 	} {
 		parts.Go(func() { // ends with ctx
 			if err := part(ctx); err != nil && ctx.Err() == nil {
@@ -165,20 +168,28 @@ func (srv *Server) queuedBytes() float64 {
 	return float64(sum)
 }
 
-// arrive makes a session that has proved who it is known to everybody, and kicks those it displaces. False: the server is full.
+// arrive makes a session that has proved who it is known to everybody, and ends those it displaces. False: the server is full.
 func (srv *Server) arrive(s *session, u protocol.UserID, c protocol.ClientType) bool {
 	displaced, ok := srv.sessions.enter(s, u, c, &srv.limits)
 	if !ok {
 		return false
 	}
 	srv.metrics.sessions.WithLabelValues(class(c)).Inc()
+	wasOnline := srv.presence.PCOnline(u)
 	srv.presence.Joined(u, c)
 	for _, old := range displaced {
 		srv.gone(old, false)
 		srv.log.Info("session displaced by a newer one", "user", u, "client", old.client, "conn", old.id, "by", s.id)
-		old.kick(reasonDuplicate, kickFrame(srv, u, reasonDuplicate))
+		switch {
+		case old.ext == nil:
+			old.kick(reasonDuplicate, kickFrame(srv, u, reasonDuplicate))
+		case old.ext.device == s.ext.device:
+			old.end(ending{reason: reasonReplaced, code: protocol.CodeReplaced, hurry: true})
+		default:
+			old.end(ending{reason: reasonDevices, code: protocol.CodeKicked, hurry: true})
+		}
 	}
-	srv.announce(s)
+	srv.announce(s, wasOnline)
 	return true
 }
 
@@ -193,6 +204,9 @@ func (srv *Server) depart(s *session, loggedOut bool) {
 func (srv *Server) gone(s *session, loggedOut bool) {
 	srv.metrics.sessions.WithLabelValues(class(s.client)).Dec()
 	srv.presence.Left(s.user, s.client)
+	if s.ext != nil {
+		srv.hub.forget(s)
+	}
 	if s.client.IsMobile() {
 		return
 	}

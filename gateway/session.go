@@ -30,6 +30,7 @@ type session struct {
 
 	user   protocol.UserID     // 0 before login; fixed when the registry has it
 	client protocol.ClientType // like user
+	ext    *extension          // nil: a legacy session. Set once, by HELLO, under mu
 
 	out    outQueue
 	sends  sends
@@ -68,8 +69,12 @@ func (srv *Server) ServeConn(ctx context.Context, conn transport.Conn) {
 		s.parked.drop() // whoever called end may not have come to it yet
 	}
 	s.parked.finish(end.reason != reasonClient) // what was read is carried out
-	s.sends.wait()                              // and answered,
-	s.out.close()                               // then written,
+	s.stopped()
+	s.sends.wait() // and answered,
+	if end.last != nil {
+		s.out.last(end.last)
+	}
+	s.out.close() // then written,
 	flush := time.AfterFunc(srv.timing.Flush, func() { _ = conn.Close(end.code) })
 	<-written
 	flush.Stop()
@@ -129,8 +134,11 @@ func (s *session) readLimit() int {
 }
 
 func (s *session) idleTime() time.Duration {
-	if s.client.IsMobile() {
+	switch {
+	case s.client.IsMobile():
 		return s.srv.timing.IdleMobile
+	case s.ext != nil:
+		return silentBeats * heartbeat
 	}
 	return s.srv.timing.IdlePC
 }
@@ -160,34 +168,38 @@ func (s *session) endingOf() ending {
 // dispatch finds the row of a request. What needs no order is answered at once, the rest in the order read.
 func (s *session) dispatch(p pdu.PDU) {
 	r, ok := s.srv.table[p.Header.Command] // the command id alone decides [TT-FRAME-2]
+	ok = ok && r.isFor(s)
 	switch {
 	case s.user == 0 && (!ok || !r.beforeLogin): // [TT-LOGIN-1]
 		s.end(ending{reason: reasonNotLoggedIn, code: protocol.CodeUnauthenticated, now: true})
 		return
 	case !ok: // [TT-FRAME-6]
 		s.srv.metrics.ignored.WithLabelValues("unknown_command").Inc()
+		s.refuse(p.Header, errUnknownCommand)
 		return
 	}
 	r.received.Inc()
+	if s.ext != nil && !r.anytime && !r.beforeLogin {
+		s.ext.asked.Store(time.Now().UnixMilli())
+	}
 	switch {
 	case r.anytime:
 		s.run(r, p)
+	case r.beforeLogin: // what follows needs to know who the client is
+		s.await(r, p)
 	case s.parked.follow(p):
-	case r.isSend && !s.withinRate():
-		s.parked.begin(p)
+	case !r.isSend:
+		s.parked.occupy(func() { s.execute(r, p) })
+	case s.withinRate():
+		s.run(r, p)
 	default:
-		s.execute(r, p)
+		s.parked.begin(p)
 	}
 }
 
-// execute carries out a request when it is its turn. Messages may be on their way together; all else waits for them, so that it sees them, and
-// runs on a goroutine of its own: a stack that grew under the service and the store would otherwise stay with the connection while it idles.
-func (s *session) execute(r *row, p pdu.PDU) {
-	if r.isSend {
-		s.run(r, p)
-		return
-	}
-	s.sends.wait()
+// await carries out a request before more is read, on a goroutine of its own: a stack that grew under the service and the store would otherwise
+// stay with the connection while it idles.
+func (s *session) await(r *row, p pdu.PDU) {
 	done := make(chan struct{})
 	go func() { // ends with the handler; waited for below
 		defer close(done)
@@ -196,30 +208,60 @@ func (s *session) execute(r *row, p pdu.PDU) {
 	<-done
 }
 
+// execute carries out a request when it is its turn, on the goroutine of the parked ones. Messages may be on their way together; all else waits for
+// them, so that it sees them.
+func (s *session) execute(r *row, p pdu.PDU) {
+	if r.isSend {
+		s.run(r, p)
+		return
+	}
+	s.sends.wait()
+	if s.ext == nil {
+		s.run(r, p)
+		return
+	}
+	s.runBounded(r, p)
+}
+
 // run calls the handler. A panic in it ends this session and no other.
 func (s *session) run(r *row, p pdu.PDU) {
-	defer func() {
-		if v := recover(); v != nil {
-			s.srv.metrics.panics.Inc()
-			s.srv.log.Error("handler panicked", "command", p.Header.Command, "user", s.user, "panic", v, "stack", string(debug.Stack()))
-			s.end(ending{reason: reasonPanic, code: protocol.CodeInternal, now: true})
-		}
-	}()
+	defer func() { s.survive(p.Header.Command, recover()) }()
 	if err := r.handle(s, p); err != nil {
 		s.srv.metrics.ignored.WithLabelValues(ignoredFor(err)).Inc()
 		s.srv.log.Debug("request not carried out", "command", p.Header.Command, "user", s.user, "conn", s.id, "error", err)
+		s.refuse(p.Header, err)
 	}
+}
+
+// survive takes what was recovered from something done for a request.
+func (s *session) survive(cmd pdu.Command, v any) {
+	if v != nil {
+		s.srv.metrics.panics.Inc()
+		s.srv.log.Error("handler panicked", "command", cmd, "user", s.user, "panic", v, "stack", string(debug.Stack()))
+		s.end(ending{reason: reasonPanic, code: protocol.CodeInternal, now: true})
+	}
+}
+
+// requestContext is that of the request being carried out.
+func (s *session) requestContext() context.Context {
+	if s.ext != nil && s.ext.request != nil {
+		return s.ext.request
+	}
+	return s.ctx
 }
 
 // withinRate reports whether a message is within the rate, and counts it [TT-LIMIT-1].
 func (s *session) withinRate() bool {
-	if s.srv.limits.SendsPerSecond <= 0 {
-		return true
-	}
-	if s.limiter == nil {
+	limiter := s.rate()
+	return limiter == nil || limiter.Allow()
+}
+
+// rate bounds the messages of this session; nil: they have no bound.
+func (s *session) rate() *rate.Limiter {
+	if s.limiter == nil && s.srv.limits.SendsPerSecond > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(s.srv.limits.SendsPerSecond), s.srv.limits.SendBurst)
 	}
-	return s.limiter.Allow()
+	return s.limiter
 }
 
 // clientMsgID is the next id for a message of this session: the connection's and a number. It makes a repeat recognisable, and the event

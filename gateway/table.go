@@ -14,16 +14,24 @@ import (
 // message is what travels in a PDU.
 type message = proto.Message
 
-// handler carries out one request. An error means that it was ignored; where the protocol has an answer for a failure, the handler has sent it.
+// handler carries out one request. An error means that it was not; if it is an answered, the client has been told.
 type handler func(*session, pdu.PDU) error
 
 // row says how one command is handled.
 type row struct {
 	handle      handler
 	isSend      bool // a message: several may be on their way, and the rate counts
+	reads       bool // tells what is known here
 	anytime     bool // needs no order: carried out when read, whatever waits
+	extended    bool // for extended sessions only
+	opens       bool // makes a session that has not logged in an extended one
 	beforeLogin bool // [TT-LOGIN-1]
 	received    prometheus.Counter
+}
+
+// isFor reports whether the session's client may send the command: nothing of the extension exists for legacy sessions.
+func (r *row) isFor(s *session) bool {
+	return s.ext != nil || !r.extended && (!r.opens || s.user == 0)
 }
 
 var errMalformed = errors.New("malformed body")
@@ -50,41 +58,45 @@ func commands() map[pdu.Command]*row {
 		pdu.CmdDeviceTokenReq:     {handle: on((*session).deviceToken)},
 		pdu.CmdKickPCReq:          {handle: on((*session).kickPC)},
 		pdu.CmdPushShieldReq:      {handle: on((*session).pushShield)},
-		pdu.CmdQueryPushShieldReq: {handle: on((*session).queryPushShield)},
+		pdu.CmdQueryPushShieldReq: {handle: on((*session).queryPushShield), reads: true},
 
-		pdu.CmdRecentSessionsReq: {handle: on((*session).recentSessions)},
-		pdu.CmdUserInfoReq:       {handle: on((*session).userInfo)},
+		pdu.CmdRecentSessionsReq: {handle: on((*session).recentSessions), reads: true},
+		pdu.CmdUserInfoReq:       {handle: on((*session).userInfo), reads: true},
 		pdu.CmdRemoveSessionReq:  {handle: on((*session).removeSession)},
 		pdu.CmdRemoveSessionRes:  {handle: on((*session).removeSession)}, // COMPAT: iOS asks with the answer's id [TT-BUDDY-3]
-		pdu.CmdAllUsersReq:       {handle: on((*session).allUsers)},
-		pdu.CmdUsersStatusReq:    {handle: on((*session).usersStatus)},
+		pdu.CmdAllUsersReq:       {handle: on((*session).allUsers), reads: true},
+		pdu.CmdUsersStatusReq:    {handle: on((*session).usersStatus), reads: true},
 		pdu.CmdChangeAvatarReq:   {handle: on((*session).changeAvatar)},
-		pdu.CmdDepartmentsReq:    {handle: on((*session).departments)},
+		pdu.CmdDepartmentsReq:    {handle: on((*session).departments), reads: true},
 		pdu.CmdChangeSignReq:     {handle: on((*session).changeSign)},
 
 		pdu.CmdMsgData:        {handle: on((*session).msgData), isSend: true},
 		pdu.CmdMsgDataAck:     {handle: (*session).receipt, anytime: true},
 		pdu.CmdReadAck:        {handle: on((*session).readAck)},
 		pdu.CmdTimeReq:        {handle: (*session).time},
-		pdu.CmdUnreadReq:      {handle: on((*session).unread)},
-		pdu.CmdMsgListReq:     {handle: on((*session).msgList)},
-		pdu.CmdLatestMsgIDReq: {handle: on((*session).latestMsgID)},
-		pdu.CmdMsgByIDReq:     {handle: on((*session).msgByID)},
+		pdu.CmdUnreadReq:      {handle: on((*session).unread), reads: true},
+		pdu.CmdMsgListReq:     {handle: on((*session).msgList), reads: true},
+		pdu.CmdLatestMsgIDReq: {handle: on((*session).latestMsgID), reads: true},
+		pdu.CmdMsgByIDReq:     {handle: on((*session).msgByID), reads: true},
 
-		pdu.CmdGroupListReq:   {handle: on((*session).groupList)},
-		pdu.CmdGroupInfoReq:   {handle: on((*session).groupInfo)},
+		pdu.CmdGroupListReq:   {handle: on((*session).groupList), reads: true},
+		pdu.CmdGroupInfoReq:   {handle: on((*session).groupInfo), reads: true},
 		pdu.CmdGroupCreateReq: {handle: on((*session).groupCreate)},
 		pdu.CmdGroupChangeReq: {handle: on((*session).groupChange)},
 		pdu.CmdGroupShieldReq: {handle: on((*session).groupShield)},
 
 		pdu.CmdFileReq:         {handle: on((*session).fileRequest)},
-		pdu.CmdOfflineFilesReq: {handle: on((*session).offlineFiles)},
+		pdu.CmdOfflineFilesReq: {handle: on((*session).offlineFiles), reads: true},
 		pdu.CmdAddOfflineFile:  {handle: on((*session).addOfflineFile)},
 		pdu.CmdDelOfflineFile:  {handle: on((*session).delOfflineFile)},
 
 		pdu.CmdP2P:        {handle: on((*session).p2p)},
 		pdu.CmdHeartbeat:  {handle: (*session).heartbeat, anytime: true, beforeLogin: true},
 		pdu.CmdCallReport: {handle: (*session).callReport},
+
+		pdu.CmdHello: {handle: (*session).hello, beforeLogin: true, opens: true},
+		pdu.CmdAck:   {handle: on((*session).ack), anytime: true, extended: true},
+		pdu.CmdBye:   {handle: (*session).goodbye, anytime: true, beforeLogin: true, extended: true},
 	}
 }
 

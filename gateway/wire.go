@@ -103,6 +103,111 @@ func messageToWire(m protocol.Message) *pb.MsgInfo {
 	}
 }
 
+// messageToWire is a message of a list. What came with the extension goes to extended sessions only [TT-SESS-12].
+func (s *session) messageToWire(m protocol.Message) *pb.MsgInfo {
+	info := messageToWire(m)
+	if s.ext == nil {
+		return info
+	}
+	info.ClientMsgId = clientMsgIDToWire(m.ClientMsgID)
+	info.CreateTimeMs = new(uint64(m.Time))
+	info.ContentType, info.ReplyToMsgId = extrasToWire(m.Extras)
+	info.State = new(uint32(0))
+	return info
+}
+
+// msgData is 0x0301 to a client.
+func msgData(m *protocol.Message) *pb.IMMsgData {
+	return &pb.IMMsgData{
+		FromUserId:  new(uint32(m.From)),
+		ToSessionId: new(m.Conversation.Seen(m.From).ID),
+		MsgId:       new(uint32(m.ID)),
+		CreateTime:  new(m.Time.Unix()),
+		MsgType:     msgTypeToWire(m.Type),
+		MsgData:     m.Data,
+	}
+}
+
+// extendedMsgData is 0x0301 to an extended client [TT-SESS-12].
+func extendedMsgData(m *protocol.Message) *pb.IMMsgData {
+	data := msgData(m)
+	data.ClientMsgId = clientMsgIDToWire(m.ClientMsgID)
+	data.CreateTimeMs = new(uint64(m.Time))
+	data.ContentType, data.ReplyToMsgId = extrasToWire(m.Extras)
+	return data
+}
+
+func clientMsgIDToWire(id protocol.ClientMsgID) []byte {
+	if id.IsZero() {
+		return nil
+	}
+	return id[:]
+}
+
+func extrasToWire(x protocol.Extras) (contentType *string, replyTo *uint32) {
+	if x.ContentType != "" {
+		contentType = &x.ContentType
+	}
+	if x.ReplyTo != 0 {
+		replyTo = new(uint32(x.ReplyTo))
+	}
+	return contentType, replyTo
+}
+
+func readNotify(e protocol.ReadMoved) *pb.IMMsgDataReadNotify {
+	return &pb.IMMsgDataReadNotify{
+		UserId:      new(uint32(e.User)),
+		SessionId:   new(e.Session.ID),
+		MsgId:       new(uint32(e.UpTo)),
+		SessionType: sessionTypeToWire(e.Session.Type),
+	}
+}
+
+func removeNotify(e protocol.SessionRemoved) *pb.IMRemoveSessionNotify {
+	return &pb.IMRemoveSessionNotify{
+		UserId:      new(uint32(e.User)),
+		SessionType: sessionTypeToWire(e.Session.Type),
+		SessionId:   new(e.Session.ID),
+	}
+}
+
+func membersNotify(e protocol.MembersChanged) *pb.IMGroupChangeMemberNotify {
+	return &pb.IMGroupChangeMemberNotify{
+		UserId:        new(uint32(e.Actor)),
+		ChangeType:    memberChangeToWire(e.Change),
+		GroupId:       new(uint32(e.Group)),
+		CurUserIdList: userIDsToWire(e.Current),
+		ChgUserIdList: userIDsToWire(e.Changed),
+	}
+}
+
+// createdNotify tells of a new group as if all its members had been added to it [TT-SESS-19].
+func createdNotify(e protocol.GroupCreated) *pb.IMGroupChangeMemberNotify {
+	return membersNotify(protocol.MembersChanged{Actor: e.Actor, Group: e.Group, Change: protocol.MembersAdd, Current: e.Members, Changed: e.Members})
+}
+
+func signNotify(e protocol.SignChanged) *pb.IMSignInfoChangedNotify {
+	return &pb.IMSignInfoChangedNotify{ChangedUserId: new(uint32(e.User)), SignInfo: new(e.Sign)}
+}
+
+func avatarNotify(e protocol.AvatarChanged) *pb.IMAvatarChangedNotify {
+	return &pb.IMAvatarChangedNotify{ChangedUserId: new(uint32(e.User)), AvatarUrl: new(e.Avatar)}
+}
+
+// fileNotify is 0x0508 for a file that waits.
+func (srv *Server) fileNotify(f protocol.OfflineFile) *pb.IMFileNotify {
+	return &pb.IMFileNotify{
+		FromUserId:   new(uint32(f.From)),
+		ToUserId:     new(uint32(f.To)),
+		FileName:     new(f.Name),
+		FileSize:     new(f.Size),
+		TaskId:       new(f.TaskID),
+		IpAddrList:   fileAddressesToWire(srv.files),
+		TransMode:    pb.TransferFileType_FILE_TYPE_OFFLINE.Enum(),
+		OfflineReady: new(uint32(1)),
+	}
+}
+
 // latestData is a message as a list of sessions shows it [TT-MSG-14].
 func (srv *Server) latestData(m protocol.Message) []byte {
 	if m.Type.IsAudio() {

@@ -1,16 +1,19 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
 	"teamtalk/gateway/transport"
 	"teamtalk/gateway/transport/transporttest"
 	"teamtalk/gateway/transport/ws"
+	"teamtalk/protocol"
 	"teamtalk/protocol/pdu"
 )
 
@@ -75,6 +78,57 @@ func TestOverWebSocket(t *testing.T) {
 	}
 	if op, _, err := conn.Next(); err != nil || op != transporttest.OpClose {
 		t.Fatalf("opcode %x, %v", op, err)
+	}
+}
+
+// An extended session that goes on elsewhere says so in its last PDU and in the closing handshake [TT-SESS-15] [TT-WS-6].
+func TestByeOverWebSocket(t *testing.T) {
+	s, stop := newStage(t, nil)
+	defer stop()
+	address, stopListening := listenWS(t, s)
+	defer stopListening()
+	hello := encode(t, pdu.CmdHello, 1, helloOf("laptop", web))
+	var conns []*transporttest.WebSocket
+	defer func() {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+	}()
+	for range 2 {
+		c := dialWS(t, address)
+		conns = append(conns, c)
+		if _, err := c.Write(append(slices.Clone(hello), encode(t, pdu.CmdLoginReq, 2, loginReq("user1", web))...)); err != nil {
+			t.Fatal(err)
+		}
+		p := &peer{c, pdu.NewReader(c)}
+		if _, err := p.next(pdu.CmdCredential); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var last []byte
+	for {
+		op, payload, err := conns[0].Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if op != transporttest.OpClose {
+			last = payload
+			continue
+		}
+		if status := int(payload[0])<<8 | int(payload[1]); status != 4000+int(protocol.CodeReplaced) {
+			t.Errorf("closed with %d", status)
+		}
+		break
+	}
+	r := pdu.NewReader(bytes.NewReader(last))
+	for {
+		p, err := r.Read(pdu.MaxLen)
+		if err != nil {
+			t.Fatal("no BYE")
+		}
+		if p.Header.Command == pdu.CmdBye {
+			break
+		}
 	}
 }
 

@@ -87,6 +87,13 @@ func (t MsgType) SessionType() SessionType {
 // IsAudio reports whether the data is 4 bytes of seconds and then sound.
 func (t MsgType) IsAudio() bool { return t&0x0f == 0x02 }
 
+// Extras is what a message of an extended client may carry beside its data. Comparable.
+type Extras struct {
+	ContentType string // MIME type of the data as the sender names it; empty: what the message type says
+	ReplyTo     MsgID  // message of the same conversation that this one answers; 0: none
+	BurnAfter   uint32 // seconds from reading to deletion; 0: stays
+}
+
 // Message is one stored message.
 type Message struct {
 	Conversation Conversation
@@ -96,6 +103,7 @@ type Message struct {
 	Type         MsgType
 	Data         []byte // as received: text is base64 ciphertext
 	ClientMsgID  ClientMsgID
+	Extras       Extras
 	At           Position
 }
 

@@ -36,6 +36,8 @@ const (
 	KindSetPassword       CommandKind = 15
 	KindPutDepartment     CommandKind = 16
 	KindEditGroup         CommandKind = 17
+	KindFoundCluster      CommandKind = 18
+	KindRevokeSessions    CommandKind = 19
 )
 
 // SendMessage stores a message and gives it the next id of its conversation [TT-MSG-4]. A repeat of a ClientMsgID of
@@ -46,6 +48,7 @@ type SendMessage struct {
 	Type        MsgType
 	Data        []byte
 	ClientMsgID ClientMsgID
+	Extras      Extras
 }
 
 // SendResult answers SendMessage.
@@ -208,4 +211,16 @@ type EditGroup struct {
 	Avatar  *string `cbor:"3,keyasint,omitempty"`
 	Creator *UserID `cbor:"4,keyasint,omitempty"`
 	Close   bool    `cbor:"5,keyasint,omitempty"`
+}
+
+// FoundCluster gives a cluster its name and its secrets, once: a cluster that has them keeps them.
+type FoundCluster struct {
+	Cluster Cluster `cbor:"1,keyasint"`
+}
+
+// RevokeSessions ends sessions of a user, live or to be resumed, on all nodes: their tokens are refused from here on.
+type RevokeSessions struct {
+	User   UserID      `cbor:"1,keyasint"`
+	Scope  RevokeScope `cbor:"2,keyasint"`
+	Device DeviceID    `cbor:"3,keyasint,omitempty"` // RevokeDevice only
 }

@@ -51,6 +51,12 @@ func (*PutDepartment) Kind() CommandKind { return KindPutDepartment }
 // Kind is KindEditGroup.
 func (*EditGroup) Kind() CommandKind { return KindEditGroup }
 
+// Kind is KindFoundCluster.
+func (*FoundCluster) Kind() CommandKind { return KindFoundCluster }
+
+// Kind is KindRevokeSessions.
+func (*RevokeSessions) Kind() CommandKind { return KindRevokeSessions }
+
 // NewCommand is an empty command of the given kind to decode into; nil if the kind is not known.
 func NewCommand(k CommandKind) Command {
 	switch k {
@@ -88,6 +94,10 @@ func NewCommand(k CommandKind) Command {
 		return new(PutDepartment)
 	case KindEditGroup:
 		return new(EditGroup)
+	case KindFoundCluster:
+		return new(FoundCluster)
+	case KindRevokeSessions:
+		return new(RevokeSessions)
 	}
 	return nil
 }

@@ -73,10 +73,12 @@ type OfflineFileAdded struct {
 // DirectoryChanged: users or departments were added or edited.
 type DirectoryChanged struct{}
 
-// AccessRevoked: a user's sessions must end, because he left or his password was changed.
+// AccessRevoked: sessions of a user must end, because he left, his password was changed, or they were logged out or kicked.
 type AccessRevoked struct {
 	User   UserID
 	Reason string
+	Scope  RevokeScope
+	Device DeviceID // RevokeDevice only
 }
 
 // Jumped: the state moved from one log index to a later one without the events between being known here (an installed

@@ -24,6 +24,8 @@ const (
 	MaxFileName       = 1024 // COMPAT: Windows sends the whole local path
 	MaxOfflineFiles   = 1000 // that wait for one receiver
 	MaxPasswordHash   = 512
+	MaxContentType    = 128
+	MaxBurnAfter      = 7 * 24 * 3600 // seconds
 )
 
 // CheckText refuses text that is too long or no UTF-8; what names it in the error.
@@ -54,6 +56,23 @@ func CheckName(what, s string, most int) error {
 		return Errorf(CodeInvalid, "%s is empty", what)
 	}
 	return CheckLine(what, s, most)
+}
+
+// Check refuses extras that a message to a session of this type can't have. Whether ReplyTo exists is not looked at.
+func (e *Extras) Check(to SessionType) error {
+	if *e == (Extras{}) {
+		return nil
+	}
+	if err := CheckLine("content type", e.ContentType, MaxContentType); err != nil {
+		return err
+	}
+	switch {
+	case e.BurnAfter > MaxBurnAfter:
+		return Errorf(CodeInvalid, "burn after %d seconds: at most %d", e.BurnAfter, MaxBurnAfter)
+	case e.BurnAfter != 0 && to != SessionSingle:
+		return Errorf(CodeInvalid, "only messages of one-to-one chats burn")
+	}
+	return nil
 }
 
 // Check refuses a directory entry with a field that can't be stored; what refers to other records is not looked at.

@@ -28,6 +28,7 @@ type User struct {
 	PushShield bool       `cbor:"12,keyasint,omitempty"` // no pushes at night
 	Created    Time       `cbor:"13,keyasint,omitempty"`
 	Updated    Time       `cbor:"14,keyasint,omitempty"` // moves whenever a directory listing has to show the user again
+	Revoked    Cursor     `cbor:"15,keyasint,omitempty"` // log index of the last command that ended all sessions of the user
 }
 
 // Department is a node of the company's tree.

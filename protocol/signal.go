@@ -17,5 +17,14 @@ type P2PSent struct {
 	Origin ConnID // the connection it came from
 }
 
+// Delivered: one of a user's devices has stored what was sent to it in a conversation, up to a message.
+type Delivered struct {
+	User         UserID
+	Conversation Conversation
+	UpTo         MsgID
+	Authors      []UserID // of the messages newly covered, ascending: whom it may interest
+}
+
+func (Delivered) isSignal()       {}
 func (PresenceChanged) isSignal() {}
 func (P2PSent) isSignal()         {}

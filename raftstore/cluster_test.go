@@ -243,6 +243,31 @@ func TestProposeElsewhere(t *testing.T) {
 	}
 }
 
+// TestHead: the leader's log holds what anybody has committed, a follower's at least what it has applied; and a leader that
+// lost its followers notices that it leads no more.
+func TestHead(t *testing.T) {
+	c := newCluster(t, 3, clusterTuning())
+	f, l := c.follower(), c.leader()
+	at := protocol.Cursor(propose(t, l.Store, "x").Index)
+	if head, leads := l.Head(); !leads || head < at {
+		t.Errorf("the leader is at %d, %v, after entry %d", head, leads, at)
+	}
+	if _, leads := f.Head(); leads {
+		t.Error("the follower says that it leads")
+	}
+	eventually(t, "the follower to have the entry", func() bool { head, _ := f.Head(); return head >= at })
+	eventually(t, "the follower to have applied it", func() bool { return f.Applied() >= at })
+	if head, _ := f.Head(); head < f.Applied() {
+		t.Errorf("the follower's log ends at %d, but %d is applied", head, f.Applied())
+	}
+	c.cut(l)
+	eventually(t, "the leader to step down", func() bool { _, leads := l.Head(); return !leads })
+	eventually(t, "another leader", func() bool {
+		head, leads := c.leader().Head()
+		return leads && head >= at
+	})
+}
+
 // A follower that was away for longer than the log reaches back gets the state streamed while writes go on.
 func TestLaggingFollowerGetsASnapshot(t *testing.T) {
 	c := newCluster(t, 3, clusterTuning())

@@ -203,6 +203,12 @@ func (s *Store) Leader() (Member, bool) {
 // IsLeader reports whether this node leads.
 func (s *Store) IsLeader() bool { return s.raft.State() == raft.Leader }
 
+// Head is the last index of this node's log, applied or not, and whether this node leads: then nothing committed is beyond it.
+func (s *Store) Head() (head protocol.Cursor, isLeader bool) {
+	isLeader = s.IsLeader() // asked first: a leader's log only grows
+	return protocol.Cursor(s.raft.LastIndex()), isLeader
+}
+
 func (s *Store) isLeading() bool {
 	r := s.acting.Load()
 	return r == nil || r.State() == raft.Leader

@@ -22,5 +22,10 @@ bench . ./raftstore/state
 section "store without sockets, beside raft.Apply with one command per entry and an empty state machine"
 bench 'BenchmarkRawRaftApply|BenchmarkPropose' ./raftstore 3s
 
-section "the whole server, beside a raw echo"
+section "the whole server, a group of 1,000, and all transports, beside raw echoes"
 bin/ttload bench --cell "$cell" --dir "$dir"
+
+section "15,000 clients cut off at once come back"
+for via in tls quic wss longpoll-tls; do
+	bin/ttload reconnect --via "$via" --dir "$dir"
+done

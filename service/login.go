@@ -95,7 +95,8 @@ func NewAccounts(c AccountsConfig) (*Accounts, error) {
 // Authenticate decides a login with what a client sent as name and password, from addr. The errors' messages are meant
 // for the user: CodeUnauthenticated for a wrong password, an unknown name and a user not in service, which nobody can
 // tell apart [TT-LOGIN-3]; CodeRateLimited after too many failures [TT-LOGIN-6]. Others mean that it could not be decided
-// [TT-LOGIN-12].
+// [TT-LOGIN-12]. The user is as he was when the password was his, Revoked too: what ends his sessions later is seen by
+// comparing [TT-SESS-7].
 func (a *Accounts) Authenticate(ctx context.Context, name, sent string, addr netip.Addr) (protocol.User, error) {
 	try, ok := a.throttle.admit(name, addr)
 	if !ok {
@@ -125,7 +126,8 @@ func (a *Accounts) Authenticate(ctx context.Context, name, sent string, addr net
 const verifyRounds = 3
 
 // verify finds the user and checks the password. A check may have waited for seconds: whoever was disabled or got another
-// password meanwhile must not get in with what was true before.
+// password meanwhile must not get in with what was true before. The user returned is of the read that found the very
+// password that was checked.
 func (a *Accounts) verify(ctx context.Context, name, sent string) (user protocol.User, stored string, ok bool, err error) {
 	user, stored, err = a.lookUp(name)
 	for range verifyRounds {

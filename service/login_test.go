@@ -264,6 +264,21 @@ func TestChangedWhileChecked(t *testing.T) {
 	}
 }
 
+// TestAuthenticateSaysWhatWasRevoked: before the check the user had another epoch, but the password is still the one that
+// was checked; so the newer epoch is his. One that is raised after that is not. [TT-SESS-7]
+func TestAuthenticateSaysWhatWasRevoked(t *testing.T) {
+	s := &changing{fakeStore: directory(t)}
+	s.after = func(n int) {
+		u := s.users[1]
+		u.Revoked = protocol.Epoch(100 * n)
+		s.users[1] = u
+	}
+	u, err := newAccounts(t, AccountsConfig{Store: s}).Authenticate(t.Context(), "alice", secret123456, addr(1))
+	if err != nil || s.lookups != 2 || u.Revoked != 100 {
+		t.Errorf("%d lookups, revoked %d, %v", s.lookups, u.Revoked, err)
+	}
+}
+
 // [TT-LOGIN-6] [TT-DIFF-4]
 func TestThrottleByNameAndAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

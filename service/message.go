@@ -36,7 +36,8 @@ const (
 // Begin checks a message and starts it on its way; messages begun by one caller get their ids in that order [TT-MSG-4]
 // [TT-DIFF-15]. Wait of what is returned gives a protocol.SendResult once the message is durable, and an error if it is
 // not stored [TT-MSG-3] [TT-DIFF-13]. Refused are empty, too
-// large and mistyped data and messages to oneself [TT-MSG-1] [TT-MSG-15]; what depends on others is refused by Wait.
+// large and mistyped data, messages to oneself [TT-MSG-1] [TT-MSG-15] and extras that can't be; what depends on others is
+// refused by Wait: so is a ClientMsgID that was used for another message [TT-SESS-11].
 func (m *Messages) Begin(ctx context.Context, cmd protocol.SendMessage) (protocol.Pending, error) {
 	if err := checkMessage(cmd); err != nil {
 		return nil, err
@@ -76,7 +77,7 @@ func checkMessage(cmd protocol.SendMessage) error {
 	case len(cmd.Data) > most:
 		return protocol.Errorf(protocol.CodeTooLarge, "a message of %d bytes: at most %d", len(cmd.Data), most)
 	}
-	return nil
+	return cmd.Extras.Check(cmd.To.Type)
 }
 
 // MarkRead moves a read position forward [TT-MSG-8].

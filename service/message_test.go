@@ -32,14 +32,28 @@ func TestSendChecks(t *testing.T) {
 		{"to nobody", protocol.SendMessage{From: 1, To: protocol.WithUser(0), Type: protocol.MsgSingleText, Data: data(1)}, protocol.CodeInvalid},
 		{"unknown type", protocol.SendMessage{From: 1, To: with, Type: 3, Data: data(1)}, protocol.CodeInvalid},
 		{"group type to a user", protocol.SendMessage{From: 1, To: with, Type: protocol.MsgGroupText, Data: data(1)}, protocol.CodeInvalid},
+		{"extras", protocol.SendMessage{From: 1, To: with, Type: protocol.MsgSingleText, Data: data(1),
+			Extras: protocol.Extras{ContentType: "text/markdown", ReplyTo: 5, BurnAfter: protocol.MaxBurnAfter}}, 0},
+		{"long content type", protocol.SendMessage{From: 1, To: with, Type: protocol.MsgSingleText, Data: data(1),
+			Extras: protocol.Extras{ContentType: string(make([]byte, protocol.MaxContentType+1))}}, protocol.CodeTooLarge},
+		{"lines of content type", protocol.SendMessage{From: 1, To: with, Type: protocol.MsgSingleText, Data: data(1),
+			Extras: protocol.Extras{ContentType: "a\nb"}}, protocol.CodeInvalid},
+		{"burns late", protocol.SendMessage{From: 1, To: with, Type: protocol.MsgSingleText, Data: data(1),
+			Extras: protocol.Extras{BurnAfter: protocol.MaxBurnAfter + 1}}, protocol.CodeInvalid},
+		{"burns in a group", protocol.SendMessage{From: 1, To: in, Type: protocol.MsgGroupText, Data: data(1),
+			Extras: protocol.Extras{BurnAfter: 1}}, protocol.CodeInvalid},
 		{"single type to a group", protocol.SendMessage{From: 1, To: in, Type: protocol.MsgSingleText, Data: data(1)}, protocol.CodeInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newFakeStore()
 			result, err := NewMessages(s).Send(t.Context(), tt.cmd)
 			wantCode(t, "send", err, tt.want)
-			if sent := len(s.commands) == 1; sent != (tt.want == 0) || sent && result.ID != 1 {
+			sent := len(s.commands) == 1
+			if sent != (tt.want == 0) || sent && result.ID != 1 {
 				t.Errorf("%d commands, id %d", len(s.commands), result.ID)
+			}
+			if sent && s.last().(*protocol.SendMessage).Extras != tt.cmd.Extras {
+				t.Errorf("sent with %+v", s.last().(*protocol.SendMessage).Extras)
 			}
 		})
 	}

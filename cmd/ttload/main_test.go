@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -33,15 +35,51 @@ func TestEchoReports(t *testing.T) {
 	}
 }
 
+// TestData takes the server's address from its data directory.
+func TestData(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "addresses.json"), []byte(`{"tcp":"127.0.0.1:1","http":"192.0.2.1:80"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{"--count 1": "refused", "--via longpoll": "--allow-remote", "--via quic": "no port for quic"} {
+		var out bytes.Buffer
+		if err := run(t.Context(), append(strings.Fields("pairs --data "+dir), strings.Fields(args)...), &out); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+}
+
+// TestServersThatFail: what the servers said stays.
+func TestServersThatFail(t *testing.T) {
+	for _, command := range []string{"bench", "transports", "reconnect --clients 1"} {
+		dir := t.TempDir()
+		var out bytes.Buffer
+		if err := run(t.Context(), append(strings.Fields(command), "--binary", "/bin/false", "--dir", dir), &out); err == nil {
+			t.Errorf("%s with a server that ends at once", command)
+		}
+		if logs, err := filepath.Glob(filepath.Join(dir, "*", "*", "teamtalkd.log")); err != nil || len(logs) != 1 {
+			t.Errorf("%s: logs %v, %v", command, logs, err)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"pairs --server 192.0.2.1:8000", "--allow-remote"},
 		{"group --server 192.0.2.1:8000", "--allow-remote"},
 		{"idle --server 192.0.2.1:8000", "--allow-remote"},
 		{"login --server 192.0.2.1:8000", "--allow-remote"},
+		{"pairs --server 192.0.2.1:8443 --via quic", "--allow-remote"},
 		{"pairs --server 127.0.0.1:1 --payload 3", "payload"},
+		{"pairs --via smoke", "--via"},
+		{"idle --data /does/not/exist", "/does/not/exist"},
+		{"idle --ca /does/not/exist", "/does/not/exist"},
 		{"pairs --server 127.0.0.1:1 --count 1", "refused"},
 		{"echo --connections 0", "at least 1"},
+		{"echo --via smoke", "--via"},
+		{"transports --binary /does/not/exist", "/does/not/exist"},
+		{"transports --binary /bin/false --via tcp,smoke", "--via"},
+		{"reconnect --binary /does/not/exist", "/does/not/exist"},
 		{"bench --binary /does/not/exist", "/does/not/exist"},
 		{"nonsense", "nonsense"},
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ type ListenerConfig struct {
 	Address     string // host:port; port 0 takes a free one
 	Listener    string // the listener's name in logs and metrics; empty: "tcp"
 	Connections int    // open at once, one more is closed on arrival; 0: no limit
+	// Trusted tells the proxies whose connections may begin with a header of the PROXY protocol, which names the client; nil: nobody's.
+	Trusted func(netip.Addr) bool
 
 	Log        *slog.Logger          // nil: slog.Default()
 	Registerer prometheus.Registerer // nil: no metrics
@@ -34,7 +37,9 @@ type Listener struct {
 	accepts  prometheus.Counter
 	retries  prometheus.Counter
 	overfull prometheus.Counter
+	badProxy prometheus.Counter
 	slots    chan struct{} // one token for each open connection; nil: no limit
+	doorman  *doorman      // nil: no proxy is trusted
 
 	once sync.Once
 	quit chan struct{} // closed by Close
@@ -47,10 +52,11 @@ func Listen(cfg ListenerConfig) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
-	return newListener(ln, cfg), nil
+	return NewListener(ln, cfg), nil
 }
 
-func newListener(ln net.Listener, cfg ListenerConfig) *Listener {
+// NewListener is a Listener over a port that is open already; cfg.Address is not looked at.
+func NewListener(ln net.Listener, cfg ListenerConfig) *Listener {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -68,12 +74,16 @@ func newListener(ln net.Listener, cfg ListenerConfig) *Listener {
 		accepts:  counter("accepted_total", "Connections accepted."),
 		retries:  counter("accept_errors_total", "Failed accepts, tried again after a pause; mostly for want of file descriptors."),
 		overfull: counter("full_total", "Connections closed on arrival because as many as there may be were open."),
+		badProxy: counter("proxy_header_errors_total", "Connections of trusted proxies closed because their PROXY header was malformed or late."),
 	}
 	if cfg.Connections > 0 {
 		l.slots = make(chan struct{}, cfg.Connections)
 	}
 	if cfg.Registerer != nil {
-		cfg.Registerer.MustRegister(l.accepts, l.retries, l.overfull)
+		cfg.Registerer.MustRegister(l.accepts, l.retries, l.overfull, l.badProxy)
+	}
+	if cfg.Trusted != nil {
+		l.doorman = newDoorman(l, cfg.Trusted)
 	}
 	return l
 }
@@ -83,10 +93,23 @@ func (l *Listener) Addr() net.Addr { return l.ln.Addr() }
 
 // Accept waits for a connection. Its only error is net.ErrClosed, after Close: others pass, and are waited out.
 func (l *Listener) Accept() (net.Conn, error) {
+	if l.doorman == nil {
+		return l.acceptDirect()
+	}
+	select {
+	case nc := <-l.doorman.admitted:
+		return nc, nil
+	case <-l.quit:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *Listener) acceptDirect() (net.Conn, error) {
 	retry := acceptRetryMin
 	for {
 		nc, err := l.ln.Accept()
 		if err == nil {
+			boundRTO(nc)
 			if admitted := l.admit(nc); admitted != nil {
 				return admitted, nil
 			}
@@ -138,6 +161,9 @@ func (l *Listener) Close() error {
 	l.once.Do(func() {
 		close(l.quit)
 		err = l.ln.Close()
+		if l.doorman != nil {
+			l.doorman.close()
+		}
 	})
 	return err
 }

@@ -4,21 +4,23 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // TCPConfig says where to listen.
 type TCPConfig struct {
-	Address  string // host:port; port 0 takes a free one
-	Listener string // the listener's name in logs and metrics; empty: "tcp"
+	Address  string                // host:port; port 0 takes a free one
+	Listener string                // the listener's name in logs and metrics; empty: "tcp"
+	Trusted  func(netip.Addr) bool // as ListenerConfig.Trusted
 
 	Log        *slog.Logger          // nil: slog.Default()
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
 func (c TCPConfig) listener() ListenerConfig {
-	return ListenerConfig{Address: c.Address, Listener: c.Listener, Log: c.Log, Registerer: c.Registerer}
+	return ListenerConfig{Address: c.Address, Listener: c.Listener, Trusted: c.Trusted, Log: c.Log, Registerer: c.Registerer}
 }
 
 // TCP accepts native connections. Its accept loop only spawns, so that no client keeps another from being accepted.

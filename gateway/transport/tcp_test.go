@@ -220,7 +220,7 @@ func (f *failing) Close() error {
 func TestAcceptErrorsBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &failing{closed: make(chan struct{})}
-		l := newTCP(newListener(f, ListenerConfig{Log: slog.New(slog.DiscardHandler)}))
+		l := newTCP(NewListener(f, ListenerConfig{Log: slog.New(slog.DiscardHandler)}))
 		served := make(chan error, 1)
 		go func() { served <- l.Serve(func(Conn) {}) }()
 		<-time.After(10 * time.Second)

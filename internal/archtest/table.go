@@ -3,6 +3,7 @@ package archtest
 // ImportTable is the import rules of this module: a package per row, and why it is there. In short:
 //
 //	cmd → internal/node → { gateway → gateway/transport → protocol/pdu ; service ; bus ; raftstore } → protocol → std
+//	client → client/dial → protocol/pdu → protocol
 //
 // Inside the braces packages do not import each other: each declares the small interfaces it needs, and they meet in
 // internal/node.
@@ -25,7 +26,9 @@ func ImportTable() Table {
 		Rows: []Row{
 			{Dir: "protocol", Why: "the words everybody shares: ids, records, commands, events, errors; no I/O"},
 			{Dir: "protocol/pb", Why: "generated wire messages", Modules: []string{proto}},
-			{Dir: "protocol/pdu", Why: "framing and the command table", Imports: []string{"protocol/pb"}, Modules: []string{proto}},
+			{Dir: "protocol/pb/sessionpb", Why: "generated wire messages of the session extension", Modules: []string{proto}},
+			{Dir: "protocol/pb/chatpb", Why: "generated wire messages of the chat extension", Modules: []string{proto}},
+			{Dir: "protocol/pdu", Why: "framing and the command table", Imports: []string{"protocol/pb/..."}, Modules: []string{proto}},
 			{Dir: "protocol/crypt", Why: "the cipher of message texts"},
 
 			{Dir: "bus", Why: "tells this node's parts what happened, in log order", Imports: []string{"internal/obs"}, Modules: []string{prom}},
@@ -33,7 +36,7 @@ func ImportTable() Table {
 				Imports: []string{"gateway/transport", "protocol/...", "internal/obs"}, Modules: []string{proto, prom, "golang.org/x/time", sync},
 				TestImports: []string{"gateway/transport/ws", "gateway/transport/transporttest"}},
 			{Dir: "gateway/transport", Why: "connections that carry PDUs, whatever the network",
-				Imports: []string{"protocol/pdu", "internal/obs"}, Modules: []string{prom, sys, sync}},
+				Imports: []string{"protocol/pdu", "internal/obs"}, Modules: []string{prom, sys, sync, "github.com/pires/go-proxyproto"}},
 			{Dir: "gateway/transport/transporttest", Why: "the promises of transport.Conn as tests for every transport",
 				Imports: []string{"gateway/transport", "protocol/pdu"}},
 			{Dir: "gateway/transport/tlscert", Why: "the server's certificates: files, ACME, development",
@@ -62,11 +65,19 @@ func ImportTable() Table {
 			{Dir: "internal/node", Why: "configuration, and the one place that assembles every part",
 				Imports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "internal/admin", "internal/obs", "protocol/..."},
 				Modules: []string{"go.yaml.in/yaml/v3", prom, sync}},
+			{Dir: "client", Why: "the Go SDK: sessions that survive, exactly once both ways", Imports: []string{"client/dial", "protocol/..."}, Modules: []string{proto}},
+			{Dir: "client/dial", Why: "how a client gets a connection on any network", Imports: []string{"protocol/pdu"},
+				Modules:     []string{"github.com/quic-go/quic-go", "github.com/coder/websocket", "golang.org/x/net"},
+				TestImports: []string{"gateway/transport/..."}},
 			{Dir: "internal/e2e", Why: "end-to-end tests through the front door: scripts, crashes, hostile input",
-				Imports: []string{"protocol/...", "internal/load"}, Modules: []string{proto, sys, "github.com/coder/websocket", "github.com/quic-go/quic-go"}},
+				TestImports: []string{"bus", "gateway/...", "service/...", "raftstore/..."}, // a server in the test's own process and time
+				Imports:     []string{"protocol/...", "client/...", "internal/load", "internal/simnet/..."}, Modules: []string{proto, sys, "github.com/coder/websocket", "github.com/quic-go/quic-go"}},
+			{Dir: "internal/simnet", Why: "faulty networks for tests: relays, namespaces, in memory", Modules: []string{sys}},
+			{Dir: "internal/simnet/netns", Why: "faulty networks between namespaces of the kernel", Imports: []string{"internal/simnet"}, Modules: []string{sys}},
 			{Dir: "internal/archtest", Why: "these rules", TestImports: nil},
 			{Dir: "internal/load", Why: "the load generator's connections, modes and figures",
-				Imports: []string{"protocol/..."}, Modules: []string{proto, "github.com/HdrHistogram/hdrhistogram-go", sync, sys}},
+				Imports: []string{"protocol/...", "client/..."}, Modules: []string{proto, "github.com/HdrHistogram/hdrhistogram-go", sync, sys,
+					"github.com/coder/websocket", "github.com/quic-go/quic-go"}}, // raw echoes of the libraries, to compare with
 
 			{Dir: "cmd/teamtalkd", Why: "the server and the operators' commands: flags only",
 				Imports: []string{"internal/node", "internal/admin", "internal/obs"},

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/sessionpb"
 	"teamtalk/protocol/pdu"
 )
 
@@ -243,6 +244,19 @@ func (c *Client) Login(ctx context.Context, user, password string, client pb.Cli
 		return res, fmt.Errorf("login %s: %s %s", user, res.GetResultCode(), res.GetResultString())
 	}
 	return res, nil
+}
+
+// Hello opens the session extension for a device that has nothing to resume.
+func (c *Client) Hello(ctx context.Context, device string, client pb.ClientType) error {
+	p, err := c.Call(ctx, pdu.CmdHello, &sessionpb.Hello{Version: 1, Client: "e2e", ClientVersion: "1", ClientType: uint32(client), DeviceId: device})
+	if err != nil {
+		return fmt.Errorf("hello of %s: %w", device, err)
+	}
+	welcome := &sessionpb.Welcome{}
+	if err := proto.Unmarshal(p.Body, welcome); err != nil || p.Header.Command != pdu.CmdWelcome || welcome.GetVerdict() != sessionpb.Verdict_LOGIN_NEEDED {
+		return fmt.Errorf("hello of %s: %s %v (%w)", device, p.Header.Command, welcome, err)
+	}
+	return nil
 }
 
 // PasswordOnWire is what clients send for a password: its MD5 in lower-case hex.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/sessionpb"
 	"teamtalk/protocol/pdu"
 )
 
@@ -30,8 +31,13 @@ func (c *scriptConn) gone() bool { return c.left || c.over }
 // learn notes what a PDU says about the connection.
 func (c *scriptConn) learn(p pdu.PDU) {
 	switch p.Header.Command {
-	case pdu.CmdKickUser, pdu.CmdLogoutRes:
+	case pdu.CmdKickUser, pdu.CmdLogoutRes, pdu.CmdBye:
 		c.deaf, c.fence = true, 0
+	case pdu.CmdWelcome:
+		w := &sessionpb.Welcome{}
+		if proto.Unmarshal(p.Body, w) == nil && (w.GetVerdict() == sessionpb.Verdict_RESUMED || w.GetVerdict() == sessionpb.Verdict_GAP) {
+			c.loggedIn = true
+		}
 	case pdu.CmdLoginRes:
 		res := &pb.IMLoginRes{}
 		if proto.Unmarshal(p.Body, res) == nil && res.GetResultCode() == pb.ResultType_REFUSE_REASON_NONE {

@@ -187,7 +187,7 @@ func createGroup(t *testing.T, s *Server) uint32 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	c := dial(t, ctx, s, "user9", pb.ClientType_CLIENT_TYPE_WINDOWS)
+	c := logIn(t, ctx, s, "user9", pb.ClientType_CLIENT_TYPE_WINDOWS)
 	p, err := c.Call(ctx, pdu.CmdGroupCreateReq, &pb.IMGroupCreateReq{UserId: proto.Uint32(0), GroupType: pb.GroupType_GROUP_TYPE_TMP.Enum(),
 		GroupName: proto.String("crash"), GroupAvatar: proto.String(""), MemberIdList: []uint32{9, 10, 11, 12}})
 	if err != nil {
@@ -200,8 +200,8 @@ func createGroup(t *testing.T, s *Server) uint32 {
 	return res.GetGroupId()
 }
 
-// dial connects and logs in; the connection ends with the test.
-func dial(t *testing.T, ctx context.Context, s *Server, user string, client pb.ClientType) *Client {
+// logIn connects and logs in; the connection ends with the test.
+func logIn(t *testing.T, ctx context.Context, s *Server, user string, client pb.ClientType) *Client {
 	t.Helper()
 	c, err := Dial(ctx, s.Addr.TCP)
 	if err != nil {
@@ -263,7 +263,7 @@ func TestStopAnswersWhatWasRead(t *testing.T) {
 	s := Start(t, ServerConfig{Args: []string{"--users", "4", "--password", "123456"}})
 	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
-	c := dial(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
+	c := logIn(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
 	var burst []byte
 	for i := range 200 {
 		frame, err := Frame(pdu.CmdMsgData, uint16(i+1), Single(2).TextMessage(strconv.Itoa(i)))
@@ -291,7 +291,7 @@ func TestStopAnswersWhatWasRead(t *testing.T) {
 	if err := s.Run(t); err != nil {
 		t.Fatal(err)
 	}
-	history, err := dial(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS).History(ctx, Single(2))
+	history, err := logIn(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS).History(ctx, Single(2))
 	if err != nil {
 		t.Fatal(err)
 	}

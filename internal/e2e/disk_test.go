@@ -40,7 +40,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*Patience)
 	defer cancel()
-	c := dial(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
+	c := logIn(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
 	acked := map[string]uint32{}
 	say := func(text string, limit time.Duration) error {
 		one, cancel := context.WithTimeout(ctx, limit)
@@ -80,7 +80,7 @@ func TestDiskFull(t *testing.T) {
 	if err := s.Restart(t); err != nil {
 		t.Fatal(err)
 	}
-	checkAcked(t, ctx, dial(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS), acked)
+	checkAcked(t, ctx, logIn(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS), acked)
 }
 
 // fill writes a file until only so many bytes are left.
@@ -145,7 +145,7 @@ func TestFsyncError(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*Patience)
 	defer cancel()
-	c := dial(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
+	c := logIn(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
 	acked := map[string]uint32{}
 	for i := range 1000 {
 		text := fmt.Sprintf("message %d", i)
@@ -172,6 +172,6 @@ func TestFsyncError(t *testing.T) {
 	if err := s.Run(t); err != nil {
 		t.Fatal(err)
 	}
-	checkAcked(t, ctx, dial(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS), acked)
+	checkAcked(t, ctx, logIn(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS), acked)
 	t.Logf("%d messages were acked before the failure, all are there", len(acked))
 }

@@ -26,7 +26,8 @@
 //	http GET /path           one plain request
 //	| text                   below ctl and http: a line of the output, * for any text, ${name} for a variable
 //	connect NAME [to login]  a new connection; `via wss` chooses what it goes by: tcp, tls, ws, wss, lp, lps, lp3 or quic
-//	login NAME USER CLIENT   the same, and logged in (windows, mac, ios, android)
+//	login NAME USER CLIENT   the same, and logged in (windows, mac, ios, android; web, terminal); `device D` says HELLO first, and keeps what to resume
+//	                         with as $NAME_token and $NAME_cursor
 //	close NAME               the client closes
 //	ignore CID_…             PDUs of these commands are not looked at in the rest of the script
 //	NAME > CID_… seq=1 { … } send a PDU; version= flag= service= reserved= length= change its header, body=ff00 its body

@@ -17,9 +17,10 @@ type fake struct {
 	listener net.Listener
 	serving  sync.WaitGroup
 
-	mu    sync.Mutex // guards the rest
-	conns map[net.Conn]bool
-	next  uint32
+	mu      sync.Mutex // guards the rest
+	conns   map[net.Conn]bool
+	stopped bool
+	next    uint32
 }
 
 func startFake(t *testing.T) *Server {
@@ -37,6 +38,7 @@ func startFake(t *testing.T) *Server {
 func (f *fake) stop() {
 	_ = f.listener.Close()
 	f.mu.Lock()
+	f.stopped = true
 	for c := range f.conns {
 		_ = c.Close()
 	}
@@ -51,6 +53,9 @@ func (f *fake) accept() {
 			return
 		}
 		f.mu.Lock()
+		if f.stopped { // accepted just before
+			_ = c.Close()
+		}
 		f.conns[c] = true
 		f.mu.Unlock()
 		f.serving.Go(func() { f.serve(c) }) // ends with the connection

@@ -33,8 +33,8 @@ func startBystander(t *testing.T, s *Server) *bystander {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	b := &bystander{stop: cancel, done: make(chan struct{})}
-	from := dial(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
-	to := dial(t, ctx, s, "user2", pb.ClientType_CLIENT_TYPE_WINDOWS)
+	from := logIn(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
+	to := logIn(t, ctx, s, "user2", pb.ClientType_CLIENT_TYPE_WINDOWS)
 	go func() { // ends by stop
 		defer close(b.done)
 		b.err = b.chat(ctx, from, to)
@@ -358,7 +358,7 @@ func TestSlowReader(t *testing.T) {
 	if _, err := slow.Write(frame); err != nil {
 		t.Fatal(err)
 	}
-	writer := dial(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
+	writer := logIn(t, ctx, s, "user1", pb.ClientType_CLIENT_TYPE_WINDOWS)
 	text := strings.Repeat("x", size)
 	for i := range messages {
 		if _, err := writer.Say(ctx, Single(2), text); err != nil {
@@ -375,7 +375,7 @@ func TestSlowReader(t *testing.T) {
 	if n >= messages*size {
 		t.Errorf("%d bytes came: nothing was bounded", n)
 	}
-	history, err := dial(t, ctx, s, "user2", pb.ClientType_CLIENT_TYPE_MAC).History(ctx, Single(1))
+	history, err := logIn(t, ctx, s, "user2", pb.ClientType_CLIENT_TYPE_MAC).History(ctx, Single(1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -190,7 +190,11 @@ func (p *Pattern) match(path string, m protoreflect.Message, vars Vars) []Mismat
 		if !isNamed && (p.Open || !m.Has(fd)) {
 			continue
 		}
-		bad = append(bad, matchField(path+string(fd.Name()), fd, want, occurrences(m, fd), vars)...)
+		got := occurrences(m, fd)
+		if isNamed && !fd.HasPresence() && !fd.IsList() {
+			got = []protoreflect.Value{m.Get(fd)} // in proto3 a zero is there, whether or not it is on the wire
+		}
+		bad = append(bad, matchField(path+string(fd.Name()), fd, want, got, vars)...)
 	}
 	if unknown := m.GetUnknown(); len(unknown) > 0 && !p.Open {
 		bad = append(bad, Mismatch{path + "unknown fields", "none", fmt.Sprintf("%x", []byte(unknown))})

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"teamtalk/protocol/pb/sessionpb"
 	"teamtalk/protocol/pdu"
 )
 
@@ -231,15 +232,34 @@ func (r *Runner) login(st *Statement) error {
 	if !ok {
 		return fmt.Errorf("%q is no client type", st.args[3])
 	}
-	if err := r.connect(st.conn, st.args[4:]); err != nil {
+	how, device := st.args[4:], ""
+	if i := slices.Index(how, "device"); i >= 0 && i+1 < len(how) {
+		device, how = how[i+1], slices.Delete(slices.Clone(how), i, i+2)
+	}
+	if err := r.connect(st.conn, how); err != nil {
 		return err
 	}
 	ctx, cancel := r.context()
 	defer cancel()
 	c := r.conns[st.conn]
-	_, err := c.client.Login(ctx, st.args[2], r.password(), client)
-	c.loggedIn = err == nil
-	return err
+	if device != "" {
+		if err := c.client.Hello(ctx, device, client); err != nil {
+			return err
+		}
+	}
+	if _, err := c.client.Login(ctx, st.args[2], r.password(), client); err != nil {
+		return err
+	}
+	c.loggedIn = true
+	if device == "" {
+		return nil
+	}
+	credential := &sessionpb.Credential{}
+	if _, err := c.client.Expect(ctx, pdu.CmdCredential, credential); err != nil {
+		return fmt.Errorf("login %s: %w", st.args[2], err)
+	}
+	r.vars[st.conn+"_token"], r.vars[st.conn+"_cursor"] = string(credential.GetResumeToken()), int64(credential.GetCursor())
+	return nil
 }
 
 // password is the one the server line gave all users.

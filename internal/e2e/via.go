@@ -5,14 +5,20 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
+	"teamtalk/client/dial"
+	"teamtalk/protocol"
 	"teamtalk/protocol/pdu"
 )
 
@@ -50,9 +56,6 @@ type wire interface {
 	SetWriteDeadline(t time.Time) error
 }
 
-// nativeProtocol is the ALPN name of the native protocol.
-const nativeProtocol = "teamtalk/1"
-
 // Dial connects to the server's chat port of a transport.
 func (s *Server) Dial(ctx context.Context, via Via) (*Client, error) {
 	w, err := s.dial(ctx, via)
@@ -63,38 +66,87 @@ func (s *Server) Dial(ctx context.Context, via Via) (*Client, error) {
 }
 
 func (s *Server) dial(ctx context.Context, via Via) (wire, error) {
-	switch via {
-	case ViaTCP:
+	if via == ViaTCP {
 		return new(net.Dialer).DialContext(ctx, "tcp", s.Addr.TCP)
-	case ViaTLS:
-		conf, err := s.trust(nativeProtocol)
-		if err != nil {
-			return nil, err
-		}
-		return (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", s.Addr.TLS)
-	case ViaWebSocket:
-		return dialSocket(ctx, "ws://"+s.Addr.HTTP+"/ws", nil)
-	case ViaWebSocketTLS:
-		conf, err := s.trust("http/1.1")
-		if err != nil {
-			return nil, err
-		}
-		return dialSocket(ctx, "wss://"+s.Addr.TLS+"/ws", conf)
-	case ViaQUIC:
-		conf, err := s.trust(nativeProtocol)
-		if err != nil {
-			return nil, err
-		}
-		return dialQUIC(ctx, s.Addr.QUIC, conf)
-	case ViaLongPoll, ViaLongPollTLS, ViaLongPollHTTP3:
-		conf, err := s.trust()
-		if err != nil {
-			return nil, err
-		}
-		return dialPolls(ctx, s.Addr, via, conf)
 	}
-	return nil, fmt.Errorf("no such transport")
+	conf, err := s.trust()
+	if err != nil {
+		return nil, err
+	}
+	if via == ViaLongPollHTTP3 { // the client library has no such transport: where UDP passes, QUIC does
+		return dialPolls(ctx, s.Addr.QUIC, conf)
+	}
+	route, ok := map[Via]dial.Route{
+		ViaTLS:          {Transport: dial.TLS, URL: "tls://" + s.Addr.TLS},
+		ViaQUIC:         {Transport: dial.QUIC, URL: "quic://" + s.Addr.QUIC},
+		ViaWebSocket:    {Transport: dial.WebSocket, URL: "ws://" + s.Addr.HTTP + "/ws", Plain: true},
+		ViaWebSocketTLS: {Transport: dial.WebSocket, URL: "wss://" + s.Addr.TLS + "/ws"},
+		ViaLongPoll:     {Transport: dial.LongPoll, URL: "http://" + s.Addr.HTTP + "/lp", Plain: true},
+		ViaLongPollTLS:  {Transport: dial.LongPoll, URL: "https://" + s.Addr.TLS + "/lp"},
+	}[via]
+	if !ok {
+		return nil, errors.New("no such transport")
+	}
+	conn, err := dial.DialRoute(ctx, route, dial.Options{TLS: conf, AllowPlain: true, Log: slog.New(slog.DiscardHandler),
+		Proxy: func(*url.URL) (*url.URL, error) { return nil, nil }})
+	if err != nil {
+		return nil, err
+	}
+	w := &dialed{conn: conn}
+	if via != ViaTLS && via != ViaQUIC {
+		w.whole = &wholePDUs{}
+	}
+	return w, nil
 }
+
+// dialed is a connection of the client library as a byte stream, so that a script can send what no client would.
+type dialed struct {
+	conn  dial.Conn
+	whole *wholePDUs // of transports that carry nothing less
+	rest  []byte     // of the PDU read last
+}
+
+// Read takes the bytes of the next PDU when those before are used up. That the server ended the connection is io.EOF, whatever reason it gave.
+func (d *dialed) Read(b []byte) (int, error) {
+	if len(d.rest) == 0 {
+		p, err := d.conn.Read()
+		if closed := (*dial.CloseError)(nil); errors.As(err, &closed) {
+			return 0, io.EOF
+		}
+		if err != nil {
+			return 0, err
+		}
+		d.rest = pdu.AppendRaw(d.rest, p.Header, p.Body)
+	}
+	n := copy(b, d.rest)
+	d.rest = d.rest[n:]
+	return n, nil
+}
+
+// Write sends bytes as they are, or the PDUs that are whole.
+func (d *dialed) Write(b []byte) (int, error) {
+	ready := b
+	if d.whole != nil {
+		ready = d.whole.add(b)
+	}
+	if len(ready) == 0 {
+		return len(b), nil
+	}
+	err := d.conn.Write([][]byte{ready})
+	if closed := (*dial.CloseError)(nil); errors.As(err, &closed) {
+		err = fmt.Errorf("%w: %w", syscall.EPIPE, err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// SetWriteDeadline does nothing: the library has deadlines of its own.
+func (d *dialed) SetWriteDeadline(time.Time) error { return nil }
+
+// Close says goodbye, which takes two seconds at most.
+func (d *dialed) Close() error { return d.conn.Close(protocol.CodeUnspecified, "") }
 
 // trust is what a client needs to know to believe the server's development certificate.
 func (s *Server) trust(protocols ...string) (*tls.Config, error) {
@@ -138,27 +190,4 @@ func (w *wholePDUs) add(b []byte) []byte {
 	out := w.held[:end:end]
 	w.held = append([]byte(nil), w.held[end:]...)
 	return out
-}
-
-// deadline is a write deadline for what has contexts instead.
-type deadline struct {
-	mu sync.Mutex // guards at
-	at time.Time
-}
-
-// SetWriteDeadline bounds the Writes from now on.
-func (d *deadline) SetWriteDeadline(t time.Time) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.at = t
-	return nil
-}
-
-func (d *deadline) context(parent context.Context) (context.Context, context.CancelFunc) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.at.IsZero() {
-		return context.WithCancel(parent)
-	}
-	return context.WithDeadline(parent, d.at)
 }

@@ -11,11 +11,12 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/quic-go/quic-go/http3"
 )
 
-// polls is a long-poll session as a byte stream: a goroutine polls, each Write is a POST.
+// polls is a long-poll session over HTTP/3 as a byte stream: a goroutine polls, each Write is a POST.
 type polls struct {
 	deadline
 	http  *http.Client
@@ -36,23 +37,14 @@ type polls struct {
 const (
 	seqHeader = "Teamtalk-Seq"
 	largePoll = 64 << 20
+	// leaveTime is how long the goodbye may take.
+	leaveTime = 2 * time.Second
 )
 
-func dialPolls(ctx context.Context, at Addresses, via Via, conf *tls.Config) (wire, error) {
-	p := &polls{polled: make(chan struct{})}
-	base := "https://" + at.TLS
-	switch via {
-	case ViaLongPollHTTP3:
-		base = "https://" + at.QUIC
-		t := &http3.Transport{TLSClientConfig: conf}
-		p.http, p.tidy = &http.Client{Transport: t}, func() { _ = t.Close() }
-	default:
-		t := &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true}
-		p.http, p.tidy = &http.Client{Transport: t}, t.CloseIdleConnections
-		if via == ViaLongPoll {
-			base = "http://" + at.HTTP
-		}
-	}
+func dialPolls(ctx context.Context, hostport string, conf *tls.Config) (wire, error) {
+	t := &http3.Transport{TLSClientConfig: conf}
+	p := &polls{http: &http.Client{Transport: t}, tidy: func() { _ = t.Close() }, polled: make(chan struct{})}
+	base := "https://" + hostport
 	p.life, p.end = context.WithCancel(context.Background())
 	status, _, body, err := p.ask(ctx, http.MethodPost, base+"/lp", nil, 0)
 	var opened struct{ ID, Token string }
@@ -163,4 +155,27 @@ func (p *polls) Close() error {
 	<-p.polled
 	p.tidy()
 	return err
+}
+
+// deadline is a write deadline for what has contexts instead.
+type deadline struct {
+	mu sync.Mutex // guards at
+	at time.Time
+}
+
+// SetWriteDeadline bounds the Writes from now on.
+func (d *deadline) SetWriteDeadline(t time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.at = t
+	return nil
+}
+
+func (d *deadline) context(parent context.Context) (context.Context, context.CancelFunc) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.at.IsZero() {
+		return context.WithCancel(parent)
+	}
+	return context.WithDeadline(parent, d.at)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 )
 
@@ -63,8 +64,8 @@ func TestFederationIsNotHereYet(t *testing.T) {
 		_ = c.Close()
 		t.Error("TLS: accepted")
 	}
-	if w, err := dialQUIC(t.Context(), s.Addr.QUIC, conf); err == nil {
-		_ = w.Close()
+	if c, err := quic.DialAddr(t.Context(), s.Addr.QUIC, conf, nil); err == nil {
+		_ = c.CloseWithError(0, "")
 		t.Error("QUIC: accepted")
 	}
 }

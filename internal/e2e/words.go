@@ -12,8 +12,13 @@ import (
 	"teamtalk/protocol/pdu"
 )
 
-// commandNamed finds a command by its legacy name or its number.
+// commandNamed finds a command by its name or its number.
 func commandNamed(name string) (pdu.Command, bool) {
+	for _, row := range pdu.Table() {
+		if row.Command.IsExtension() && row.Command.String() == name {
+			return row.Command, true
+		}
+	}
 	for _, service := range []map[string]int32{pb.LoginCmdID_value, pb.BuddyListCmdID_value, pb.MessageCmdID_value, pb.GroupCmdID_value,
 		pb.FileCmdID_value, pb.SwitchServiceCmdID_value, pb.OtherCmdID_value} {
 		if n, ok := service[name]; ok {

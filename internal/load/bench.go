@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"teamtalk/protocol"
 )
 
 // BenchOptions say how long the end-to-end benchmark takes and with what.
@@ -20,6 +18,8 @@ type BenchOptions struct {
 	Cell time.Duration
 	// Idle connections are opened at the end; 0 leaves that out.
 	Idle int
+	// Members of a group get what one of them sends; 0 leaves that out.
+	Members int
 	// Payload is the size of a message in bytes.
 	Payload int
 }
@@ -28,8 +28,11 @@ type BenchOptions struct {
 type BenchResult struct {
 	Machine *Machine     `json:"machine"`
 	Cells   []BenchCell  `json:"cells"`
+	Groups  []GroupCell  `json:"groups,omitempty"`
 	Logins  *LoginResult `json:"logins"`
 	Idle    *IdleResult  `json:"idle,omitempty"`
+	// Transports are another run's, with which these are printed.
+	Transports *TransportsResult `json:"transports,omitempty"`
 }
 
 // BenchCell is one combination, with the raw echo of as many connections beside it.
@@ -40,9 +43,18 @@ type BenchCell struct {
 	Echo     *EchoResult    `json:"echo"`
 }
 
+// GroupCell is one combination of a run in which one sends to many.
+type GroupCell struct {
+	Members  int            `json:"members"`
+	Window   int            `json:"window"`
+	Extended bool           `json:"extended"`
+	Messages *MessageResult `json:"messages"`
+}
+
 const (
 	benchPassword = "12345"
 	benchLogins   = 64
+	benchUsers    = 2 * 512
 	echoShare     = 4 // an echo is measured for so much less time: it varies less
 )
 
@@ -55,21 +67,30 @@ func Bench(ctx context.Context, o BenchOptions, progress io.Writer) (*BenchResul
 		return nil, err
 	}
 	out := &BenchResult{Machine: machine}
-	err = withServer(ctx, o, "busy", 2*512, func(t Target, _ *Server) error { return out.busy(ctx, t, o, say) })
+	err = withServer(ctx, o, "busy", max(benchUsers, o.Members+1), func(s *Server) error {
+		t, err := s.Target(ViaTCP, benchPassword)
+		if err != nil {
+			return err
+		}
+		return out.busy(ctx, t, o, say)
+	})
 	if err != nil || o.Idle == 0 {
 		return out, err
 	}
 	say("%d idle connections", o.Idle)
-	err = withServer(ctx, o, "idle", o.Idle, func(t Target, s *Server) error {
-		var err error
-		out.Idle, err = Idle(ctx, t, IdleOptions{Connections: o.Idle, Hold: time.Second, PID: s.PID()})
+	err = withServer(ctx, o, "idle", o.Idle, func(s *Server) error {
+		t, err := s.Target(ViaTCP, benchPassword)
+		if err != nil {
+			return err
+		}
+		out.Idle, err = Idle(ctx, t, IdleOptions{Connections: o.Idle, Hold: time.Second, PID: s.PID(), Collect: s.Collect})
 		return err
 	})
 	return out, err
 }
 
 // withServer runs a server while body does.
-func withServer(ctx context.Context, o BenchOptions, name string, users int, body func(Target, *Server) error) error {
+func withServer(ctx context.Context, o BenchOptions, name string, users int, body func(*Server) error) error {
 	dir := filepath.Join(o.Dir, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
@@ -78,8 +99,7 @@ func withServer(ctx context.Context, o BenchOptions, name string, users int, bod
 	if err != nil {
 		return err
 	}
-	t := Target{Server: s.TCP, UserPattern: "user%d", First: 1, Password: benchPassword, Client: protocol.ClientAndroid}
-	return errors.Join(body(t, s), s.Stop())
+	return errors.Join(body(s), s.Stop())
 }
 
 // busy measures messages and logins.
@@ -93,25 +113,61 @@ func (b *BenchResult) busy(ctx context.Context, t Target, o BenchOptions, say fu
 		}
 		b.Cells = append(b.Cells, c)
 	}
+	if err := b.groups(ctx, t, o, say); err != nil {
+		return err
+	}
 	say("logins")
 	var err error
-	b.Logins, err = Logins(ctx, t, LoginOptions{Users: 2 * 512, At: benchLogins, Duration: o.Cell})
+	b.Logins, err = Logins(ctx, t, LoginOptions{Users: benchUsers, At: benchLogins, Duration: o.Cell})
 	return err
+}
+
+// groups measures one member sending to all others, by legacy and by extended sessions.
+func (b *BenchResult) groups(ctx context.Context, t Target, o BenchOptions, say func(string, ...any)) error {
+	if o.Members == 0 {
+		return nil
+	}
+	for _, extended := range []bool{false, true} {
+		for _, window := range []int{1, 64} {
+			say("group of %d, window %d, %s", o.Members, window, flow(extended))
+			t.Extended = extended
+			cell := GroupCell{Members: o.Members, Window: window, Extended: extended}
+			var err error
+			if cell.Messages, err = Group(ctx, t, o.Members, o.messages(window)); err == nil {
+				err = cell.Messages.Verdict()
+			}
+			if err != nil {
+				return fmt.Errorf("group of %d, window %d, %s: %w", o.Members, window, flow(extended), err)
+			}
+			b.Groups = append(b.Groups, cell)
+		}
+	}
+	return nil
+}
+
+// flow names how sessions begin.
+func flow(extended bool) string {
+	if extended {
+		return "extended"
+	}
+	return "legacy"
+}
+
+func (o BenchOptions) messages(window int) MessageOptions {
+	return MessageOptions{Window: window, Payload: o.Payload, Warmup: o.Cell / 5, Duration: o.Cell, Drain: 30 * time.Second}
 }
 
 func benchCell(ctx context.Context, target Target, pairs, window int, o BenchOptions) (BenchCell, error) {
 	cell := BenchCell{Pairs: pairs, Window: window}
 	var err error
-	cell.Messages, err = Pairs(ctx, target, pairs, MessageOptions{
-		Window: window, Payload: o.Payload, Warmup: o.Cell / 5, Duration: o.Cell, Drain: 30 * time.Second,
-	})
+	cell.Messages, err = Pairs(ctx, target, pairs, o.messages(window))
 	if err != nil {
 		return cell, err
 	}
 	if err := cell.Messages.Verdict(); err != nil {
 		return cell, err
 	}
-	cell.Echo, err = Echo(ctx, EchoOptions{Connections: pairs, Window: window, Payload: o.Payload, Duration: o.Cell / echoShare})
+	cell.Echo, err = Echo(ctx, EchoOptions{Via: target.Via, Connections: pairs, Window: window, Payload: frameLen(o.Payload), Duration: o.Cell / echoShare})
 	return cell, err
 }
 
@@ -129,14 +185,31 @@ func (b *BenchResult) Print(w io.Writer) error {
 			ms(m.Delivery.P50), ms(m.Delivery.P99), ms(m.Delivery.P999), perSecond(c.Echo.PerSecond), ms(c.Echo.RoundTrip.P50), ms(c.Echo.RoundTrip.P99))
 	}
 	t.line()
+	if len(b.Groups) > 0 {
+		t.line("receivers", "window", "", "deliveries/s", "delivery p50", "p99", "p99.9", "ack p50", "p99", "p99.9")
+	}
+	for _, c := range b.Groups {
+		m := c.Messages
+		t.line(c.Members, c.Window, flow(c.Extended), perSecond(m.DeliveredPerSecond), ms(m.Delivery.P50), ms(m.Delivery.P99), ms(m.Delivery.P999),
+			ms(m.Ack.P50), ms(m.Ack.P99), ms(m.Ack.P999))
+	}
+	t.line()
 	if err := t.flush(); err != nil {
 		return err
 	}
-	if err := b.Logins.Print(w); err != nil || b.Idle == nil {
+	if err := b.Logins.Print(w); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(w); err != nil {
-		return err
+	if b.Idle != nil {
+		if _, err := fmt.Fprintln(w); err != nil {
+			return err
+		}
+		if err := b.Idle.Print(w); err != nil {
+			return err
+		}
 	}
-	return b.Idle.Print(w)
+	if b.Transports == nil {
+		return nil
+	}
+	return b.Transports.printRows(w)
 }

@@ -3,9 +3,8 @@ package load
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"net"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,6 +12,8 @@ import (
 
 // EchoOptions shape a raw echo: as many connections, as many frames of as many bytes under way.
 type EchoOptions struct {
+	// Via is what carries the frames: the same library as of the transport, without anything of ours.
+	Via                          Via
 	Connections, Window, Payload int
 	Duration                     time.Duration
 }
@@ -22,16 +23,19 @@ func Echo(ctx context.Context, o EchoOptions) (*EchoResult, error) {
 	if o.Connections < 1 || o.Window < 1 || o.Payload < 1 {
 		return nil, errors.New("connections, window and payload have to be at least 1")
 	}
-	server, err := listenEcho(ctx)
+	server, err := listenEcho(ctx, o.Via)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("echo over %s: %w", o.Via, err)
 	}
+	conns, err := server.dialAll(ctx, o.Connections)
 	times, clock := newLatency(), newClock()
-	clients, ctx := errgroup.WithContext(ctx)
-	for i := range o.Connections {
-		clients.Go(func() error { return echoClient(ctx, server.address(), o, times, i, clock) })
+	if err == nil {
+		clients, ctx := errgroup.WithContext(ctx)
+		for i, c := range conns {
+			clients.Go(func() error { return echoClient(ctx, c, o, times, i, clock) })
+		}
+		err = clients.Wait()
 	}
-	err = clients.Wait()
 	elapsed := clock.now()
 	if failed := server.close(); err == nil {
 		err = failed
@@ -43,64 +47,36 @@ func Echo(ctx context.Context, o EchoOptions) (*EchoResult, error) {
 	}, shorten(err)
 }
 
-// echoServer sends everything back.
-type echoServer struct {
-	listener net.Listener
-	conns    sync.WaitGroup
-}
-
-func listenEcho(ctx context.Context) (*echoServer, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s := &echoServer{listener: l}
-	s.conns.Go(s.accept) // until close
-	return s, nil
-}
-
-func (s *echoServer) address() string { return s.listener.Addr().String() }
-
-func (s *echoServer) accept() {
-	for {
-		c, err := s.listener.Accept()
-		if err != nil {
-			return
-		}
-		s.conns.Go(func() { // until the client closes
-			defer c.Close()
-			buf := make([]byte, 32<<10)
-			for {
-				n, err := c.Read(buf)
-				if err != nil {
-					return
-				}
-				if _, err := c.Write(buf[:n]); err != nil {
-					return
-				}
-			}
+// dialAll makes n connections, all or none.
+func (s *echoServer) dialAll(ctx context.Context, n int) ([]io.ReadWriteCloser, error) {
+	conns := make([]io.ReadWriteCloser, n)
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range conns {
+		group.Go(func() (err error) {
+			conns[i], err = s.dial(ctx)
+			return err
 		})
 	}
-}
-
-// close waits for the connections, which the clients have closed.
-func (s *echoServer) close() error {
-	err := s.listener.Close()
-	s.conns.Wait()
-	return err
-}
-
-// echoClient keeps a window of frames under way for the time given.
-func echoClient(ctx context.Context, address string, o EchoOptions, times *latency, shard int, clock clock) (err error) {
-	var dialer net.Dialer
-	c, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
+	err := group.Wait()
+	if err == nil {
+		return conns, nil
 	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	for _, c := range conns {
+		if c != nil {
+			_ = c.Close() // it was never used
+		}
+	}
+	return nil, err
+}
+
+// echoClient keeps a window of frames under way for the time given, and closes the connection.
+func echoClient(ctx context.Context, c io.ReadWriteCloser, o EchoOptions, times *latency, shard int, clock clock) (err error) {
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer func() {
+		if stop() {
+			err = errors.Join(err, c.Close())
+		}
+	}()
 	var (
 		out    = make([]byte, o.Payload*o.Window)
 		in     = make([]byte, o.Payload*o.Window)

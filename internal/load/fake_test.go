@@ -1,6 +1,7 @@
 package load
 
 import (
+	"crypto/tls"
 	"net"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type fakeServer struct {
 	ids    map[uint32]uint32 // newest message id by receiver or group
 	groups map[uint32][]uint32
 	held   []byte
+	extra  fakeSessions
 }
 
 // fault changes what a server does with message id.
@@ -36,11 +38,20 @@ type fault struct {
 
 func startFake(t *testing.T, f fault) Target {
 	t.Helper()
+	return startFakeSessions(t, f, sessionFault{}, nil)
+}
+
+// startFakeSessions is a server with faults of the session extension too, over TLS if there is a certificate.
+func startFakeSessions(t *testing.T, f fault, sf sessionFault, certificate *tls.Config) Target {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &fakeServer{listener: l, fault: f, conns: map[uint32]net.Conn{}, ids: map[uint32]uint32{}, groups: map[uint32][]uint32{}}
+	if certificate != nil {
+		l = tls.NewListener(l, certificate)
+	}
+	s := &fakeServer{listener: l, fault: f, conns: map[uint32]net.Conn{}, ids: map[uint32]uint32{}, groups: map[uint32][]uint32{}, extra: newFakeSessions(sf)}
 	s.all.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -54,13 +65,14 @@ func startFake(t *testing.T, f fault) Target {
 		_ = l.Close()
 		s.all.Wait()
 	})
-	return Target{Server: l.Addr().String(), UserPattern: "user%d", First: 1, Password: "12345", Client: protocol.ClientAndroid}
+	return Target{Server: l.Addr().String(), Via: ViaTCP, UserPattern: "user%d", First: 1, Password: "12345", Client: protocol.ClientAndroid}
 }
 
 func (s *fakeServer) serve(c net.Conn) {
 	defer c.Close()
 	r := pdu.NewReader(c)
 	var user uint32
+	var device string // of a client that said HELLO
 	for {
 		p, err := r.Read(pdu.MaxLen)
 		if err != nil {
@@ -68,8 +80,12 @@ func (s *fakeServer) serve(c net.Conn) {
 		}
 		s.mu.Lock()
 		switch p.Header.Command {
+		case pdu.CmdHello:
+			device = s.extra.hello(c, p)
 		case pdu.CmdLoginReq:
-			user = s.login(c, p)
+			if user = s.login(c, p); user != 0 && device != "" {
+				s.extra.credential(c, device)
+			}
 		case pdu.CmdMsgData:
 			s.message(c, user, p)
 		case pdu.CmdGroupCreateReq:

@@ -61,28 +61,46 @@ func TestFaults(t *testing.T) {
 		{"kicked", fault{kick: 3}, func(r *MessageResult) bool { return r.Failed == 1 && strings.Contains(r.Errors[0], "kicked") }},
 	}
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			o := brief(2, 20)
-			o.Duration, o.Drain = time.Second, 0
-			r, err := Pairs(t.Context(), startFake(t, c.fault), 1, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.Verdict() == nil || !c.want(r) {
-				t.Errorf("%v: %+v", r.Verdict(), r)
-			}
-		})
+		for how, library := range map[string]bool{"socket": false, "library": true} {
+			t.Run(c.name+" by "+how, func(t *testing.T) {
+				t.Parallel()
+				o := brief(2, 20)
+				o.Duration, o.Drain = time.Second, 0
+				target := startFake(t, c.fault)
+				target.Library = library
+				r, err := Pairs(t.Context(), target, 1, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Verdict() == nil || !c.want(r) {
+					t.Errorf("%v: %+v", r.Verdict(), r)
+				}
+			})
+		}
 	}
 }
 
 func TestRunEndsWithItsContext(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	target := startFake(t, fault{dropDelivery: 1})
-	time.AfterFunc(100*time.Millisecond, cancel)
-	r, err := Pairs(ctx, target, 2, MessageOptions{Window: 1, Payload: MinPayload, Duration: time.Hour, Drain: time.Hour})
-	if err == nil && r.Verdict() == nil {
-		t.Errorf("a run that was broken off is fine: %+v", r)
+	for _, library := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		target := startFake(t, fault{dropDelivery: 1})
+		target.Library = library
+		time.AfterFunc(100*time.Millisecond, cancel)
+		r, err := Pairs(ctx, target, 2, MessageOptions{Window: 1, Payload: MinPayload, Duration: time.Hour, Drain: time.Hour})
+		if err == nil && r.Verdict() == nil {
+			t.Errorf("a run that was broken off is fine: %+v", r)
+		}
+	}
+}
+
+// TestStop ends a run that is paced.
+func TestStop(t *testing.T) {
+	stop := make(chan struct{})
+	time.AfterFunc(500*time.Millisecond, func() { close(stop) })
+	r, err := Pairs(t.Context(), startFake(t, fault{}), 1,
+		MessageOptions{Window: 1, Payload: MinPayload, Duration: time.Hour, Pace: time.Millisecond, Stop: stop, Drain: time.Minute})
+	if err != nil || r.Verdict() != nil || r.Acked == 0 || r.Acked > 1000 {
+		t.Errorf("%v: %+v", err, r)
 	}
 }
 
@@ -99,9 +117,11 @@ func TestLogins(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
-	r, err := Idle(t.Context(), startFake(t, fault{}), IdleOptions{Connections: 20, Hold: time.Millisecond})
-	if err != nil || r.Dropped != 0 || r.Connections != 20 {
-		t.Errorf("%v: %+v", err, r)
+	collected := 0
+	r, err := Idle(t.Context(), startFake(t, fault{}), IdleOptions{Connections: 20, Hold: time.Millisecond,
+		Collect: func(context.Context) error { collected++; return nil }})
+	if err != nil || r.Dropped != 0 || r.Connections != 20 || collected != 2 {
+		t.Errorf("%v, collected %d times: %+v", err, collected, r)
 	}
 	if n, err := residentMemory(os.Getpid()); err != nil || n < 1<<20 {
 		t.Errorf("resident memory of this test: %d, %v", n, err)
@@ -109,9 +129,13 @@ func TestIdle(t *testing.T) {
 }
 
 func TestEcho(t *testing.T) {
-	r, err := Echo(t.Context(), EchoOptions{Connections: 3, Window: 4, Payload: 100, Duration: 50 * time.Millisecond})
-	if err != nil || r.RoundTrip.Count == 0 || r.PerSecond <= 0 {
-		t.Errorf("%v: %+v", err, r)
+	for _, via := range Vias() {
+		t.Run(string(via), func(t *testing.T) {
+			r, err := Echo(t.Context(), EchoOptions{Via: via, Connections: 3, Window: 4, Payload: 100, Duration: 250 * time.Millisecond})
+			if err != nil || r.RoundTrip.Count == 0 || r.PerSecond <= 0 {
+				t.Errorf("%v: %+v", err, r)
+			}
+		})
 	}
 }
 

@@ -25,9 +25,15 @@ type MessageOptions struct {
 	Warmup, Duration time.Duration
 	// Count ends the run after so many messages of all senders, if it comes first; 0 is no limit.
 	Count int
+	// Pace is waited before each message; Stop ends the run when it is closed, if nothing else has. Zero: neither.
+	Pace time.Duration
+	Stop <-chan struct{}
 	// Drain is how long to wait at the end for what is under way.
 	Drain time.Duration
 }
+
+// maxErrors is how many errors of a run are kept as examples.
+const maxErrors = 5
 
 // maxWindow leaves half of the sequence numbers unused, so that an ack names one message.
 const maxWindow = 1 << 15
@@ -160,8 +166,6 @@ func measure(ctx context.Context, lanes []*lane, o MessageOptions) *MessageResul
 // last is when a run is over in any case.
 func (r *run) last() time.Time { return r.clock.start.Add(r.to + r.opts.Drain) }
 
-func (c *Conn) setDeadline(t time.Time) { _ = c.nc.SetDeadline(t) } // fails only when closed; then reading fails too
-
 // note keeps the first few errors.
 func (r *run) note(err error) {
 	if err == nil {
@@ -170,7 +174,7 @@ func (r *run) note(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.result.Failed++
-	if len(r.result.Errors) < 5 {
+	if len(r.result.Errors) < maxErrors {
 		r.result.Errors = append(r.result.Errors, err.Error())
 	}
 }

@@ -109,6 +109,9 @@ type IdleResult struct {
 	Before        int64   `json:"rss_before"`
 	After         int64   `json:"rss_after"`
 	PerConnection float64 `json:"bytes_per_connection"`
+	// Collected is After once garbage has been collected and given back; 0 if that was left out.
+	Collected    int64   `json:"rss_collected,omitempty"`
+	PerCollected float64 `json:"collected_bytes_per_connection,omitempty"`
 	// Dropped connections ended before the run did.
 	Dropped int `json:"dropped"`
 }
@@ -116,8 +119,9 @@ type IdleResult struct {
 // Print writes the result as a table.
 func (i *IdleResult) Print(w io.Writer) error {
 	t := newTable(w)
-	t.line("connections", "RSS before MiB", "after MiB", "KiB per connection", "dropped")
-	t.line(i.Connections, mib(i.Before), mib(i.After), fmt.Sprintf("%.1f", i.PerConnection/1024), i.Dropped)
+	t.line("connections", "RSS before MiB", "after MiB", "KiB per connection", "garbage collected MiB", "KiB per connection", "dropped")
+	t.line(i.Connections, mib(i.Before), mib(i.After), kib(i.PerConnection), orNone(i.Collected != 0, mib(i.Collected)),
+		orNone(i.Collected != 0, kib(i.PerCollected)), i.Dropped)
 	return t.flush()
 }
 
@@ -133,6 +137,16 @@ func (s Summary) cells() []any {
 func ms(us int64) string { return fmt.Sprintf("%.2f", float64(us)/1000) }
 
 func mib(n int64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
+
+func kib(n float64) string { return fmt.Sprintf("%.1f", n/1024) }
+
+// orNone is a cell that may be empty.
+func orNone(there bool, text string) string {
+	if there {
+		return text
+	}
+	return "-"
+}
 
 func perSecond(r float64) string { return fmt.Sprintf("%.0f", r) }
 

@@ -63,6 +63,9 @@ func (s *sender) loop() error {
 
 // fill puts messages into the free part of the window; false: there will be no more.
 func (s *sender) fill() bool {
+	if s.stopped() {
+		return false
+	}
 	now := s.clock.now()
 	if now >= s.to {
 		return false
@@ -72,11 +75,26 @@ func (s *sender) fill() bool {
 			return false
 		}
 		stamp{run: s.id, lane: uint32(s.lane.number), n: uint32(s.sent), sent: now}.put(s.data)
-		s.lane.sender.appendMessage(seqOf(s.sent), s.lane.to, s.data)
+		s.lane.sender.appendMessage(seqOf(s.sent), s.lane.to, s.data, newClientMsgID(s.id, uint32(s.lane.number), s.sent))
 		s.sentAt[s.sent%s.opts.Window] = now
 		s.sent++
 	}
 	return true
+}
+
+// stopped waits for as long as the pace demands, and tells whether the run is to end.
+func (s *sender) stopped() bool {
+	if s.opts.Pace == 0 && s.opts.Stop == nil {
+		return false
+	}
+	pause := time.NewTimer(s.opts.Pace)
+	defer pause.Stop()
+	select {
+	case <-s.opts.Stop:
+		return true
+	case <-pause.C:
+		return false
+	}
 }
 
 // readAcks waits for one ack and takes all that have come with it.
@@ -149,11 +167,21 @@ func (r *run) loop(ctx context.Context, l *lane, c *Conn, in *arrivals, shard in
 		}
 		if final := l.final.Load(); final >= 0 && !asked && in.delivered >= int(final) {
 			asked = true
-			if err := c.send(pdu.CmdHeartbeat, nil); err != nil {
+			if err := r.ask(ctx, c); err != nil {
 				return fmt.Errorf("heartbeat: %w", err)
 			}
 		}
 	}
+}
+
+// ask sends a heartbeat; once more if the sender has just woken this one, which ends what it does.
+func (r *run) ask(ctx context.Context, c *Conn) error {
+	err := c.send(pdu.CmdHeartbeat, nil)
+	if isTimeout(err) && ctx.Err() == nil && time.Now().Before(r.last()) {
+		c.setDeadline(r.last())
+		err = c.send(pdu.CmdHeartbeat, nil)
+	}
+	return err
 }
 
 func (r *run) arrive(l *lane, in *arrivals, body []byte, shard int) error {

@@ -5,23 +5,92 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+
+	"teamtalk/protocol"
 )
 
 const (
 	startLimit = time.Minute
 	stopLimit  = 30 * time.Second
 	lookEvery  = 20 * time.Millisecond
+
+	// Names in a server's data directory.
+	addressesFile = "addresses.json"
+	tokenFile     = "admin.token"
 )
+
+// Place is a server on this machine, known by its data directory.
+type Place struct {
+	Addresses
+	dir string
+}
+
+// FindServer reads where the server of a data directory listens.
+func FindServer(dir string) (Place, error) {
+	p := Place{dir: dir}
+	text, err := os.ReadFile(filepath.Join(dir, addressesFile))
+	if err != nil {
+		return p, err
+	}
+	return p, json.Unmarshal(text, &p.Addresses)
+}
+
+// Target is how to reach the server by a transport, as the users of "teamtalkd dev".
+func (p Place) Target(via Via, password string) (Target, error) {
+	port, err := p.Port(via)
+	if err != nil {
+		return Target{}, err
+	}
+	conf, err := Trust(p.CA)
+	if err != nil {
+		return Target{}, err
+	}
+	return Target{Server: port, Via: via, TLS: conf, UserPattern: "user%d", First: 1, Password: password, Client: protocol.ClientAndroid}, nil
+}
+
+// Collect lets the server collect its garbage, twice: what the first time finds to be closed is free after the second.
+func (p Place) Collect(ctx context.Context) error {
+	token, err := os.ReadFile(filepath.Join(p.dir, tokenFile))
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		if err := p.collect(ctx, strings.TrimSpace(string(token))); err != nil {
+			return fmt.Errorf("collect garbage: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p Place) collect(ctx context.Context, token string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Ops+"/debug/pprof/heap?gc=1", nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	_, err = io.Copy(io.Discard, res.Body)
+	return err
+}
 
 // Server is a "teamtalkd dev" that was started for a benchmark.
 type Server struct {
-	// TCP is the address of the native protocol.
-	TCP  string
+	Place
 	cmd  *exec.Cmd
 	log  *os.File
 	done chan error
@@ -34,45 +103,41 @@ func StartServer(ctx context.Context, binary, dir string, users int, password st
 	if err != nil {
 		return nil, err
 	}
-	const free = "127.0.0.1:0"
+	args := []string{"dev", "--data", data, "--users", fmt.Sprint(users), "--password", password, "--login", "off", "--tls-development", "true"}
+	for _, port := range []string{"--tcp", "--tls", "--quic", "--http", "--ops"} {
+		args = append(args, port, "127.0.0.1:0")
+	}
 	// Not CommandContext: the process is to leave in order, see Stop.
-	cmd := exec.Command(binary, "dev", "--data", data, "--users", fmt.Sprint(users), "--password", password, //nolint:gosec,noctx // the operator's binary
-		"--tcp", free, "--http", free, "--ops", free, "--login", "off", "--tls", "off", "--quic", "off")
+	cmd := exec.Command(binary, args...) //nolint:gosec,noctx // the operator's binary
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
 	s := &Server{cmd: cmd, log: log, done: make(chan error, 1)}
 	go func() { s.done <- cmd.Wait() }() // until the process ends; Stop takes the result
-	if s.TCP, err = s.ready(ctx, filepath.Join(data, "addresses.json")); err != nil {
+	if s.Place, err = s.ready(ctx, data); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s dev: %w; its log is %s", binary, err, log.Name()), s.Stop())
 	}
 	return s, nil
 }
 
 // ready waits for the file in which the server says where it listens.
-func (s *Server) ready(ctx context.Context, file string) (string, error) {
+func (s *Server) ready(ctx context.Context, data string) (Place, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	for {
-		text, err := os.ReadFile(file)
-		if err == nil {
-			var addresses struct {
-				TCP string `json:"tcp"`
-			}
-			if err := json.Unmarshal(text, &addresses); err != nil {
-				return "", err
-			}
-			return addresses.TCP, nil
+		place, err := FindServer(data)
+		if !errors.Is(err, os.ErrNotExist) {
+			return place, err
 		}
 		select {
 		case err := <-s.done:
 			s.done <- err
-			return "", fmt.Errorf("ended: %w", err)
+			return place, fmt.Errorf("ended: %w", err)
 		default:
 		}
 		if err := wait(ctx, lookEvery); err != nil {
-			return "", fmt.Errorf("not ready: %w", err)
+			return place, fmt.Errorf("not ready: %w", err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"crypto/md5" //nolint:gosec // the wire asks for MD5 of the password; it protects nothing
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -20,10 +21,22 @@ import (
 // loginsAtOnce bounds the logins under way, so that a thousand of them are no storm.
 const loginsAtOnce = 32
 
+// goodbyesAtOnce bounds the goodbyes under way, each of which may take a round trip.
+const goodbyesAtOnce = 256
+
 // Target is the server and whom to log in as.
 type Target struct {
-	// Server is host:port of the native protocol.
+	// Server is host:port of the port that Via uses.
 	Server string
+	Via    Via
+	// TLS is whom to trust; nil: the system's authorities.
+	TLS *tls.Config
+	// Library lets TCP go by the client library as the other transports do, for like to be compared with like; by itself the generator is cheaper.
+	Library bool
+	// Extended begins sessions with HELLO.
+	Extended bool
+	// Sources is from how many addresses of the loopback the connections come; 0 or 1: from the usual one.
+	Sources int
 	// UserPattern makes the login name of the n-th user, as "user%d"; First is the number of the first one.
 	UserPattern string
 	First       int
@@ -34,6 +47,8 @@ type Target struct {
 }
 
 func (t Target) name(n int) string { return fmt.Sprintf(t.UserPattern, t.First+n) }
+
+func (t Target) sockets() sockets { return sockets{t.Sources} }
 
 func (t Target) passwordHash() string {
 	sum := md5.Sum([]byte(t.Password)) //nolint:gosec // see the import
@@ -86,15 +101,49 @@ func RequireLoopback(ctx context.Context, hostport string) error {
 	return nil
 }
 
+// pace spaces logins by a transport of which each takes two connections at first: the one that does not poll goes after some seconds, and too
+// many at once would be more than a process may open.
+type pace struct{ tick *time.Ticker }
+
+const pollLoginsPerSecond = 400
+
+func newPace(via Via) pace {
+	if via != ViaLongPoll {
+		return pace{}
+	}
+	return pace{time.NewTicker(time.Second / pollLoginsPerSecond)}
+}
+
+// wait returns when the next may begin, or ctx has ended.
+func (p pace) wait(ctx context.Context) {
+	if p.tick == nil {
+		return
+	}
+	select {
+	case <-p.tick.C:
+	case <-ctx.Done():
+	}
+}
+
+// stop is for when no more logins follow.
+func (p pace) stop() {
+	if p.tick != nil {
+		p.tick.Stop()
+	}
+}
+
 // connect logs in the first n users, all or nothing.
 func connect(ctx context.Context, t Target, n int) ([]*Conn, error) {
 	conns := make([]*Conn, n)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(loginsAtOnce)
+	pace := newPace(t.Via)
+	defer pace.stop()
 	for i := range conns {
+		pace.wait(ctx)
 		group.Go(func() error {
 			var err error
-			conns[i], err = login(ctx, t, t.name(i))
+			conns[i], err = login(ctx, t, i)
 			return err
 		})
 	}
@@ -104,14 +153,16 @@ func connect(ctx context.Context, t Target, n int) ([]*Conn, error) {
 	return conns, nil
 }
 
+// closeAll ends all that are there; the transports that say goodbye do so side by side.
 func closeAll(conns []*Conn) error {
-	var errs []error
+	var group errgroup.Group
+	group.SetLimit(goodbyesAtOnce)
 	for _, c := range conns {
 		if c != nil {
-			errs = append(errs, c.Close())
+			group.Go(c.Close)
 		}
 	}
-	return errors.Join(errs...)
+	return group.Wait()
 }
 
 // LoginOptions bound a login run.
@@ -135,6 +186,7 @@ func Logins(ctx context.Context, t Target, o LoginOptions) (*LoginResult, error)
 		turns    = newTurns(o.Count)
 	)
 	group, ctx := errgroup.WithContext(ctx)
+	var goodbyes errgroup.Group // for which the next login does not wait
 	for worker := range o.At {
 		group.Go(func() error {
 			for user := worker; ; user += o.At {
@@ -145,19 +197,20 @@ func Logins(ctx context.Context, t Target, o LoginOptions) (*LoginResult, error)
 				if start >= deadline || !turns.take() {
 					return nil
 				}
-				c, err := login(ctx, t, t.name(user))
+				c, err := login(ctx, t, user)
 				if err != nil {
 					return err
 				}
 				latency.record(worker, clock.now()-start)
-				if err := c.Close(); err != nil {
-					return err
-				}
+				goodbyes.Go(c.Close)
 			}
 		})
 	}
 	err := group.Wait()
 	elapsed := clock.now()
+	if failed := goodbyes.Wait(); err == nil {
+		err = failed
+	}
 	summary := latency.summary()
 	return &LoginResult{
 		Logins: summary.Count, Seconds: elapsed.Seconds(),

@@ -2,9 +2,11 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,12 +25,14 @@ type clients struct {
 	polls *longpoll.Handler
 	tls   *tlsport.Port // nil: off
 
+	certificates *tls.Config // of both TLS ports
+
 	ca      CA
 	renewal func(context.Context) error // of an obtained certificate; nil: nothing to do
 }
 
-// bindQUIC makes the certificates of both TLS ports, and opens the QUIC port with them.
-func (n *Node) bindQUIC() error {
+// bindTLS makes the certificates of both TLS ports, and opens the one on TCP with them.
+func (n *Node) bindTLS() error {
 	if n.cfg.Listen.TLS.Off() && n.cfg.Listen.QUIC.Off() {
 		return nil
 	}
@@ -36,11 +40,17 @@ func (n *Node) bindQUIC() error {
 	if err != nil {
 		return err
 	}
+	n.clients.certificates = conf
 	if n.sockets.tls != nil {
 		n.clients.tls = tlsport.New(tlsport.Config{Listener: n.sockets.tls, TLS: conf, Protocols: n.checkProtocols(),
 			HandshakesPerAddress: n.cfg.Limits.UnauthenticatedPerAddress, Log: n.log, Registerer: n.registry})
 		n.steps.started("tls port", func(context.Context) error { return n.clients.tls.Close() })
 	}
+	return nil
+}
+
+// bindQUIC opens the UDP port.
+func (n *Node) bindQUIC(context.Context) error {
 	at := n.cfg.Listen.QUIC
 	if at.Off() {
 		return nil
@@ -49,7 +59,12 @@ func (n *Node) bindQUIC() error {
 	if err != nil {
 		return err
 	}
-	l, err := quicport.Listen(quicport.Config{Address: string(at), TLS: conf, ResetKey: key, Log: n.log, Registerer: n.registry,
+	shared, err := n.store.Cluster()
+	if err != nil {
+		return err
+	}
+	l, err := quicport.Listen(quicport.Config{Address: string(at), TLS: n.clients.certificates, ResetKey: key, TokenKey: shared.AddressKey[:],
+		Log: n.log, Registerer: n.registry,
 		// What it serves is made when all ports are known; nothing is accepted before.
 		HTTP:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.clients.http.ServeHTTP(w, r) }),
 		Limits: quicport.Limits{Connections: n.cfg.Limits.MaxConnections + n.cfg.Limits.Unauthenticated},
@@ -181,13 +196,40 @@ func (n *Node) serveWeb() {
 }
 
 func (n *Node) quicPort() uint16 {
-	switch {
-	case n.sockets.quic == nil:
+	if n.sockets.quic == nil {
 		return 0
-	case n.cfg.Public.QUICPort != 0:
-		return n.cfg.Public.QUICPort
 	}
-	return portOf(n.sockets.quic.Addr())
+	return toldPort(n.cfg.Public.QUICPort, n.sockets.quic.Addr())
+}
+
+// toldPort is the port that clients are told: the configured one, or that listened on.
+func toldPort(configured uint16, bound net.Addr) uint16 {
+	if configured != 0 {
+		return configured
+	}
+	return portOf(bound)
+}
+
+// endpoints is where clients of the session extension may connect to, the best way first.
+func (n *Node) endpoints() []string {
+	var all []string
+	host := n.publicHost()
+	if host == "" {
+		return nil
+	}
+	at := func(scheme, path string, port uint16) {
+		all = append(all, scheme+"://"+net.JoinHostPort(host, strconv.Itoa(int(port)))+path)
+	}
+	if port := n.quicPort(); port != 0 {
+		at("quic", "", port)
+	}
+	if n.sockets.tls != nil {
+		port := toldPort(n.cfg.Public.TLSPort, n.sockets.tls.Addr())
+		at("tls", "", port)
+		at("wss", "/ws", port)
+		at("https", "/lp", port)
+	}
+	return all
 }
 
 // acceptNoMore keeps new sessions out, whatever they come by.

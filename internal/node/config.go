@@ -48,6 +48,7 @@ type PublicConfig struct {
 	Host      string   // empty: the listen address, which then must not be a wildcard
 	TCPPort   uint16   // 0: the port listened on
 	HTTPPort  uint16   // 0: the port listened on
+	TLSPort   uint16   // 0: the port listened on
 	QUICPort  uint16   // 0: the port listened on
 	Origins   []string // of web pages of other sites that may connect
 	MSFS      string   // base URL of the picture store; empty: http://host:http port/msfs/
@@ -75,6 +76,7 @@ type LimitsConfig struct {
 	MaxConnections            int
 	Unauthenticated           int
 	UnauthenticatedPerAddress int
+	Devices                   int // live extended sessions of one user
 	LoginDeadline             time.Duration
 	IdlePC                    time.Duration
 	IdleMobile                time.Duration

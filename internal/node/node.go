@@ -66,6 +66,8 @@ func Start(ctx context.Context, cfg *Config, log *slog.Logger) (*Node, error) {
 		n.buildGateway,  // subscribes to the bus before the first command
 		n.serveOps,      // early: /readyz tells what a start waits for
 		n.awaitLeader,   // writes work from here
+		n.found,         // the secrets that all nodes share
+		n.bindQUIC,      // needs one of them
 		n.makeDemo,      // before anybody can log in
 		n.serveClients,  // only now: everything behind is up
 		n.noteAddresses, // last: whoever waits for the file finds a node that is ready
@@ -113,7 +115,7 @@ func (n *Node) openStore(ctx context.Context) error {
 	return removeAddresses(n.cfg.Data)
 }
 
-// bind opens the ports, those that need a certificate last.
+// bind opens the ports but QUIC's, those that need a certificate last.
 func (n *Node) bind(ctx context.Context) (err error) {
 	if n.sockets.tcp, err = n.listenPDU("tcp", n.cfg.Listen.TCP); err != nil {
 		return err
@@ -130,14 +132,15 @@ func (n *Node) bind(ctx context.Context) (err error) {
 	if n.sockets.tls, err = n.listenBounded("tls", n.cfg.Listen.TLS); err != nil {
 		return err
 	}
-	return n.bindQUIC()
+	return n.bindTLS()
 }
 
 func (n *Node) listenPDU(name string, at Address) (*transport.TCP, error) {
 	if at.Off() {
 		return nil, nil
 	}
-	l, err := transport.ListenTCP(transport.TCPConfig{Address: string(at), Listener: name, Log: n.log, Registerer: n.registry})
+	l, err := transport.ListenTCP(transport.TCPConfig{Address: string(at), Listener: name, Trusted: n.cfg.Proxies.trusted(),
+		Log: n.log, Registerer: n.registry})
 	if err != nil {
 		return nil, portError(name, at, err)
 	}
@@ -151,7 +154,7 @@ func (n *Node) listenBounded(name string, at Address) (*transport.Listener, erro
 		return nil, nil
 	}
 	l, err := transport.Listen(transport.ListenerConfig{Address: string(at), Listener: name,
-		Connections: n.cfg.Limits.MaxConnections + n.cfg.Limits.Unauthenticated, Log: n.log, Registerer: n.registry})
+		Connections: n.cfg.Limits.MaxConnections + n.cfg.Limits.Unauthenticated, Trusted: n.cfg.Proxies.trusted(), Log: n.log, Registerer: n.registry})
 	if err != nil {
 		return nil, portError(name, at, err)
 	}

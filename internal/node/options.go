@@ -84,7 +84,9 @@ func publicOptions() []Option {
 			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.TCPPort })},
 		{Key: "public.http_port", Default: "0", Help: "HTTP port in URLs that clients are told; 0: the port listened on",
 			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.HTTPPort })},
-		{Key: "public.quic_port", Default: "0", Help: "UDP port where browsers are told that HTTP/3 is (Alt-Svc); 0: the port listened on",
+		{Key: "public.tls_port", Default: "0", Help: "TLS port that clients are told; 0: the port listened on",
+			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.TLSPort })},
+		{Key: "public.quic_port", Default: "0", Help: "UDP port that clients are told, and browsers as that of HTTP/3 (Alt-Svc); 0: the port listened on",
 			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.QUICPort })},
 		{Key: "public.origins", Default: "", Help: "web sites besides this server's own whose pages may connect by /ws and /lp",
 			value: list("origins such as `https://chat.example.com`, commas between", origin, func(c *Config) *[]string { return &c.Public.Origins })},
@@ -92,7 +94,7 @@ func publicOptions() []Option {
 			value: httpURL(func(c *Config) *string { return &c.Public.MSFS })},
 		{Key: "public.discovery", Default: "", Help: "URL of the page behind the clients' discovery tab; empty: http://HOST:PORT/ of this server",
 			value: httpURL(func(c *Config) *string { return &c.Public.Discovery })},
-		{Key: "trusted_proxies", Default: "", Help: "addresses of reverse proxies in front of listen.http and listen.tls, whose X-Forwarded-For is believed",
+		{Key: "trusted_proxies", Default: "", Help: "addresses of reverse proxies and load balancers in front of the TCP ports, whose X-Forwarded-For and PROXY headers (version 1 and 2) are believed",
 			value: proxies()},
 	}
 }
@@ -126,6 +128,8 @@ func limitsOptions() []Option {
 			value: integer(1, 10_000_000, func(c *Config) *int { return &c.Limits.Unauthenticated })},
 		{Key: "limits.unauthenticated_per_address", Flag: "unauthenticated-per-address", Default: "1000", Help: "the same for one address; those logged in do not count, for whole offices sit behind one address",
 			value: integer(1, 10_000_000, func(c *Config) *int { return &c.Limits.UnauthenticatedPerAddress })},
+		{Key: "limits.devices", Default: "10", Help: "sessions of one user over the session extension, on different devices; one more ends the one that has been idle longest",
+			value: integer(1, 1000, func(c *Config) *int { return &c.Limits.Devices })},
 		{Key: "limits.login_deadline", Flag: "login-deadline", Default: "15s", Help: "time in which a new connection has to log in",
 			value: duration(func(c *Config) *time.Duration { return &c.Limits.LoginDeadline })},
 		{Key: "limits.idle_pc", Flag: "idle-pc", Default: "2m", Help: "silence after which a PC session ends; clients send a heartbeat every 30 s",

@@ -54,7 +54,9 @@ func (n *Node) buildGateway(context.Context) error {
 			Messages: service.NewMessages(n.store),
 			Groups:   service.NewGroups(n.store),
 			Files:    service.NewFiles(n.store, nil),
+			Sessions: service.NewSessions(n.store, nil),
 		},
+		Replica: n.store, Replay: n.store, Node: n.cfg.nodeName(), Endpoints: n.endpoints,
 		Events: events, Signals: signals, Signaler: n.bus, Presence: n.bus.Presence(),
 		Limits: gateway.Limits{
 			Connections:               n.cfg.Limits.MaxConnections,
@@ -62,6 +64,7 @@ func (n *Node) buildGateway(context.Context) error {
 			UnauthenticatedPerAddress: n.cfg.Limits.UnauthenticatedPerAddress,
 			SendsPerSecond:            n.cfg.Limits.Rate,
 			SendBurst:                 n.cfg.Limits.Burst,
+			DevicesPerUser:            n.cfg.Limits.Devices,
 		},
 		Timing:     gateway.Timing{Login: n.cfg.Limits.LoginDeadline, IdlePC: n.cfg.Limits.IdlePC, IdleMobile: n.cfg.Limits.IdleMobile},
 		Log:        n.log,

@@ -26,6 +26,14 @@ func (p Proxies) contain(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
+// trusted is contain, or nil if there are none: then nobody has to be looked at.
+func (p Proxies) trusted() func(netip.Addr) bool {
+	if len(p) == 0 {
+		return nil
+	}
+	return p.contain
+}
+
 // Client is the address a request comes from. A trusted proxy appends whom it was asked by to X-Forwarded-For: so the header is read from its end,
 // and only as long as the one who wrote an entry is trusted. What a client put there itself counts for nothing. The port is 0 for a client
 // behind a proxy, and the address invalid if a trusted proxy says nothing sensible.

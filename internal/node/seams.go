@@ -26,11 +26,14 @@ var (
 	_ gateway.Messages = (*service.Messages)(nil)
 	_ gateway.Groups   = (*service.Groups)(nil)
 	_ gateway.Files    = (*service.Files)(nil)
+	_ gateway.Sessions = (*service.Sessions)(nil)
 
 	_ gateway.Events   = (*bus.Subscription)(nil)
 	_ gateway.Signals  = (*bus.SignalSubscription)(nil)
 	_ gateway.Signaler = (*bus.Bus)(nil)
 	_ gateway.Presence = (*bus.Presence)(nil)
+	_ gateway.Replica  = (*state.Store)(nil)
+	_ gateway.Replay   = (*state.Store)(nil)
 
 	_ raftstore.Publisher = (*bus.Bus)(nil)
 

@@ -12,13 +12,44 @@ type Command uint16
 // Service is the service id that belongs to the command: its high byte [TT-FRAME-1].
 func (c Command) Service() uint16 { return uint16(c >> 8) }
 
-// String is the legacy name (CID_…), or the number in hexadecimal when there is none.
+// String is the legacy name (CID_…), that of the extension (HELLO …), or the number in hexadecimal when there is none.
 func (c Command) String() string {
+	if name := c.extensionName(); name != "" {
+		return name
+	}
 	if name, ok := commandNames(pb.ServiceID(c.Service()))[int32(c)]; ok {
 		return name
 	}
 	return fmt.Sprintf("0x%04x", uint16(c))
 }
+
+// extensionName is the name of a command that the legacy protocol does not have; empty for all others.
+func (c Command) extensionName() string {
+	switch c {
+	case CmdHello:
+		return "HELLO"
+	case CmdWelcome:
+		return "WELCOME"
+	case CmdCredential:
+		return "CREDENTIAL"
+	case CmdCursor:
+		return "CURSOR"
+	case CmdAck:
+		return "ACK"
+	case CmdDrain:
+		return "DRAIN"
+	case CmdError:
+		return "ERROR"
+	case CmdBye:
+		return "BYE"
+	case CmdMark:
+		return "MARK"
+	}
+	return ""
+}
+
+// IsExtension reports whether the command belongs to the session extension or the chat extension.
+func (c Command) IsExtension() bool { return c.Service() == 0x0009 || c.Service() == 0x000a }
 
 func commandNames(service pb.ServiceID) map[int32]string {
 	switch service {
@@ -143,6 +174,23 @@ const (
 const (
 	CmdHeartbeat  Command = 0x0701 // CID_OTHER_HEARTBEAT
 	CmdCallReport Command = 0x0735 // no legacy name; sent by iOS, ignored
+)
+
+// Session extension.
+const (
+	CmdHello      Command = 0x0901
+	CmdWelcome    Command = 0x0902
+	CmdCredential Command = 0x0903
+	CmdCursor     Command = 0x0904
+	CmdAck        Command = 0x0905
+	CmdDrain      Command = 0x0906
+	CmdError      Command = 0x0907
+	CmdBye        Command = 0x0909
+)
+
+// Chat extension.
+const (
+	CmdMark Command = 0x0a04
 )
 
 // Between the servers of a legacy cluster.

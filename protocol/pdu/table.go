@@ -7,6 +7,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/chatpb"
+	"teamtalk/protocol/pb/sessionpb"
 )
 
 // Direction says who sends a command.
@@ -70,6 +72,8 @@ const (
 	FamilyFile  Family = "file"
 	FamilyP2P   Family = "p2p"
 	FamilyOther Family = "other"
+	// FamilySession is the session extension and the chat extension.
+	FamilySession Family = "session"
 )
 
 // Info is a row of the command table.
@@ -183,4 +187,13 @@ var table = []Info{
 	{Command: CmdP2P, Direction: Both, Family: FamilyP2P, New: message[pb.IMP2PCmdMsg], NeedsLogin: true},
 	{Command: CmdHeartbeat, Direction: Both, Family: FamilyOther, New: message[pb.IMHeartBeat], SkipBody: true},
 	{Command: CmdCallReport, Direction: ClientToServer, Family: FamilyOther, NeedsLogin: true, Ignored: true, SkipBody: true},
+	{Command: CmdHello, Direction: ClientToServer, Family: FamilySession, New: message[sessionpb.Hello]},
+	{Command: CmdWelcome, Direction: ServerToClient, Family: FamilySession, New: message[sessionpb.Welcome], NeedsLogin: true},
+	{Command: CmdCredential, Direction: ServerToClient, Family: FamilySession, New: message[sessionpb.Credential], NeedsLogin: true},
+	{Command: CmdCursor, Direction: ServerToClient, Family: FamilySession, New: message[sessionpb.Cursor], NeedsLogin: true},
+	{Command: CmdAck, Direction: ClientToServer, Family: FamilySession, New: message[sessionpb.Ack], NeedsLogin: true},
+	{Command: CmdDrain, Direction: ServerToClient, Family: FamilySession, New: message[sessionpb.Drain], NeedsLogin: true},
+	{Command: CmdError, Direction: ServerToClient, Family: FamilySession, New: message[sessionpb.Error], NeedsLogin: true},
+	{Command: CmdBye, Direction: Both, Family: FamilySession, New: message[sessionpb.Bye]},
+	{Command: CmdMark, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.Mark], NeedsLogin: true},
 }

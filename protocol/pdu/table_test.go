@@ -60,7 +60,7 @@ func TestBeforeLogin(t *testing.T) {
 			t.Errorf("%v on the %v port", row.Command, row.Port)
 		}
 	}
-	want := []pdu.Command{pdu.CmdAddressReq, pdu.CmdLoginReq, pdu.CmdFileLoginReq, pdu.CmdHeartbeat}
+	want := []pdu.Command{pdu.CmdAddressReq, pdu.CmdLoginReq, pdu.CmdFileLoginReq, pdu.CmdHeartbeat, pdu.CmdHello, pdu.CmdBye}
 	if !slices.Equal(free, want) {
 		t.Errorf("%v, want %v", free, want)
 	}
@@ -128,7 +128,9 @@ func TestCommandNames(t *testing.T) {
 		{pdu.CmdHeartbeat, "CID_OTHER_HEARTBEAT", 7},
 		{pdu.CmdInnerFileAddressRes, "CID_OTHER_FILE_SERVER_IP_RSP", 7},
 		{pdu.CmdCallReport, "0x0735", 7},
-		{0x0901, "0x0901", 9},
+		{pdu.CmdHello, "HELLO", 9},
+		{pdu.CmdMark, "MARK", 10},
+		{0x0910, "0x0910", 9},
 		{0x0201 + 0x0100, "CID_MSG_DATA", 3},
 	} {
 		if c.command.String() != c.name || c.command.Service() != c.service {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -12,6 +13,9 @@ import (
 
 // commandVersion is raised whenever a command gets a field: a node that does not know it must stop, not guess.
 const commandVersion = 1
+
+// sendExtrasVersion is the version of a message that has extras. One that has none is of commandVersion.
+const sendExtrasVersion = 2
 
 // cborModes encode and decode rows and commands; they are safe to share and never change.
 type cborModes struct {
@@ -45,7 +49,7 @@ func newCBORModes() cborModes {
 // encodeCommand makes the bytes that go through the log: kind, version, CBOR; a message is packed by hand, as there are so many.
 func encodeCommand(c protocol.Command) ([]byte, error) {
 	if send, ok := c.(*protocol.SendMessage); ok {
-		return packSend(send), nil
+		return packSend(send)
 	}
 	body, err := codec.enc.Marshal(c)
 	if err != nil {
@@ -67,7 +71,7 @@ func decodeCommand(b []byte) (protocol.Command, error) {
 	if c == nil {
 		return nil, fmt.Errorf("command kind %d: %w", b[0], errNewerCommand)
 	}
-	if b[1] != commandVersion {
+	if b[1] != commandVersion && (b[0] != byte(protocol.KindSendMessage) || b[1] != sendExtrasVersion) {
 		return nil, fmt.Errorf("command kind %d of version %d, known is %d: %w", b[0], b[1], commandVersion, errNewerCommand)
 	}
 	if send, ok := c.(*protocol.SendMessage); ok {
@@ -87,15 +91,32 @@ func decodeCommand(b []byte) (protocol.Command, error) {
 // sendFixedLen is what a packed message has before its data:
 //
 //	kind 1 | version 1 | session type 1 | message type 1 | session id 4 | from 4 | client_msg_id 16 | data
+//
+// Version 2 has before the data: length of the content type 1 | reply_to 4 | burn_after 4 | content type.
 const sendFixedLen = 12 + clientIDLen
 
-func packSend(c *protocol.SendMessage) []byte {
-	b := make([]byte, sendFixedLen+len(c.Data))
+func packSend(c *protocol.SendMessage) ([]byte, error) {
+	if c.Extras == (protocol.Extras{}) {
+		return packPlain(c, 0), nil
+	}
+	n := len(c.Extras.ContentType)
+	if n > math.MaxUint8 {
+		return nil, tooLarge("content type: more than %d bytes", protocol.MaxContentType)
+	}
+	b := packPlain(c, 1+extrasLen+n)
+	b[1], b[sendFixedLen] = sendExtrasVersion, byte(n)
+	packExtras(b[sendFixedLen+1:], &c.Extras)
+	return b, nil
+}
+
+// packPlain packs a message with a gap before its data.
+func packPlain(c *protocol.SendMessage, gap int) []byte {
+	b := make([]byte, sendFixedLen+gap+len(c.Data))
 	b[0], b[1], b[2], b[3] = byte(protocol.KindSendMessage), commandVersion, byte(c.To.Type), byte(c.Type)
 	binary.BigEndian.PutUint32(b[4:], c.To.ID)
 	binary.BigEndian.PutUint32(b[8:], uint32(c.From))
 	copy(b[12:], c.ClientMsgID[:])
-	copy(b[sendFixedLen:], c.Data)
+	copy(b[sendFixedLen+gap:], c.Data)
 	return b
 }
 
@@ -109,6 +130,16 @@ func unpackSend(b []byte, c *protocol.SendMessage) error {
 	c.From = protocol.UserID(binary.BigEndian.Uint32(b[8:]))
 	copy(c.ClientMsgID[:], b[12:])
 	c.Data = b[sendFixedLen:]
+	if b[1] == commandVersion {
+		return nil
+	}
+	ok := len(c.Data) > 0
+	if ok {
+		c.Data, ok = unpackExtras(c.Data[1:], int(c.Data[0]), &c.Extras)
+	}
+	if !ok {
+		return protocol.Errorf(protocol.CodeInvalid, "malformed message of %d bytes", len(b))
+	}
 	return nil
 }
 

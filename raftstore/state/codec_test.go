@@ -36,6 +36,9 @@ func samples() []protocol.Command {
 		&protocol.SetPassword{User: 1, Hash: "h", If: "i"},
 		&protocol.PutDepartment{Department: protocol.Department{ID: 1, Name: "n", Parent: 2, Priority: 3, Deleted: true, Updated: 4}},
 		&protocol.EditGroup{Group: 7, Name: ptr("n"), Avatar: ptr("a"), Creator: ptr(protocol.UserID(1)), Close: true},
+		&protocol.FoundCluster{Cluster: testCluster(1)},
+		&protocol.RevokeSessions{User: 1, Scope: protocol.RevokeDevice, Device: "d"},
+		&protocol.SendMessage{From: 1, To: s, Type: protocol.MsgGroupText, Data: []byte("x"), ClientMsgID: protocol.ClientMsgID{1, 2}, Extras: someExtras()},
 	}
 }
 
@@ -85,6 +88,10 @@ func TestForeignCommands(t *testing.T) {
 		{"newer version", append([]byte{good[0], commandVersion + 1}, good[2:]...), true},
 		{"unknown field", append(bytes.Clone(head), unknown...), true},
 		{"empty", nil, false},
+		{"a message of version 3", []byte{byte(protocol.KindSendMessage), sendExtrasVersion + 1}, true},
+		{"another command of version 2", []byte{byte(protocol.KindChangeSign), sendExtrasVersion, 0xa0}, true},
+		{"short extras", append(append([]byte{byte(protocol.KindSendMessage), sendExtrasVersion}, make([]byte, sendFixedLen-2)...), 9, 0, 0, 0, 0, 0, 0, 0, 0, 'x'), false},
+		{"no extras", append([]byte{byte(protocol.KindSendMessage), sendExtrasVersion}, make([]byte, sendFixedLen-2)...), false},
 		{"short", []byte{7}, false},
 		{"cut", good[:len(good)-1], false},
 		{"more behind it", append(bytes.Clone(good), 0), false},
@@ -129,7 +136,7 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = n.db.Update(newMachine("older", dedupeSpan).Open)
-	want := `the state is of format 2, made by "test", and this is "older", which knows format 1: run a version that knows format 2, or start with an empty data directory`
+	want := `the state is of format 3, made by "test", and this is "older", which knows format 2: run a version that knows format 3, or start with an empty data directory`
 	if err == nil || err.Error() != want {
 		t.Errorf("a newer format: %v", err)
 	}
@@ -142,6 +149,7 @@ func TestDamage(t *testing.T) {
 	n.do(&protocol.ChangeSign{User: 1, Sign: "s"})
 	n.do(&protocol.SetPassword{User: 1, Hash: "h"})
 	n.do(&protocol.RegisterDevice{User: 2, Token: "t"})
+	n.do(&protocol.RevokeSessions{User: 1, Scope: protocol.RevokePC})
 	for id := range numBuckets {
 		if id == bMeta {
 			continue
@@ -171,6 +179,8 @@ func TestDamage(t *testing.T) {
 		note(q.OfflineFiles(2))
 		note(q.DeviceToken(2))
 		_, _, err = q.EventsAfter(2, 0, 100)
+		note(nil, err)
+		_, err = q.Revoked(1, "d", protocol.ClientMac)
 		note(nil, err)
 		_, _, err = q.Login("u1")
 		note(nil, err)
@@ -219,6 +229,10 @@ func FuzzUnpackMessage(f *testing.F) {
 	m := messageRow{typ: protocol.MsgSingleText, conv: protocol.WithUser(2).Conversation(1), id: 3, from: 1, time: 4,
 		prev: protocol.Position{Index: 5, Sub: 6}, ordinal: 7, client: protocol.ClientMsgID{8}, data: []byte("x")}
 	b := make([]byte, m.size())
+	m.pack(b)
+	f.Add(b)
+	m.extras = someExtras()
+	b = make([]byte, m.size())
 	m.pack(b)
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -274,7 +288,8 @@ func FuzzUnpackSession(f *testing.F) {
 
 func FuzzDecodeRow(f *testing.F) {
 	for _, v := range []any{userRow{User: protocol.User{ID: 1, Name: "n"}}, protocol.Group{ID: 1, Name: "g"}, changeRow{1, 2, users(3)},
-		protocol.Department{ID: 1}, protocol.DeviceToken{User: 1}, protocol.OfflineFile{From: 1}} {
+		protocol.Department{ID: 1}, protocol.DeviceToken{User: 1}, protocol.OfflineFile{From: 1},
+		protocol.Cluster{}, revokedRow{1, 2}} {
 		b, err := encodeRow(v)
 		if err != nil {
 			f.Fatal(err)
@@ -282,7 +297,8 @@ func FuzzDecodeRow(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, v := range []any{new(userRow), new(protocol.Group), new(changeRow), new(protocol.Department), new(protocol.DeviceToken), new(protocol.OfflineFile)} {
+		for _, v := range []any{new(userRow), new(protocol.Group), new(changeRow), new(protocol.Department), new(protocol.DeviceToken), new(protocol.OfflineFile),
+			new(protocol.Cluster), new(revokedRow)} {
 			if err := decodeRow(b, v); err != nil {
 				continue
 			}

@@ -235,21 +235,30 @@ func (w *dedupeWindow) roll(t *txn, last protocol.Position) error {
 	return t.put(bMeta, []byte(metaWindow), row)
 }
 
-// sweepDedupe removes what is too old from the next few rows, and begins again after the last.
+// sweepDedupe forgets what is too old.
 func sweepDedupe(t *txn, now protocol.Time) error {
-	mark := t.row(bMeta, []byte(metaSweep))
-	c := t.bucket(bDedupe).Cursor()
+	return t.sweep(bDedupe, metaSweep, sweepRows, func(key, row []byte) (bool, error) {
+		e, err := unpackDedupe(key, row)
+		return e.expired(now), err
+	})
+}
+
+// sweep removes those of a bucket's next rows that are old. Where the following sweep goes on is noted in bMeta under name;
+// after the last row it begins again.
+func (t *txn) sweep(id bucketID, name string, rows int, isOld func(key, row []byte) (bool, error)) error {
+	mark := t.row(bMeta, []byte(name))
+	c := t.bucket(id).Cursor()
 	k, row := c.Seek(mark)
 	var old [][]byte
-	for range sweepRows {
+	for range rows {
 		if k == nil {
 			break
 		}
-		e, err := unpackDedupe(k, row)
+		gone, err := isOld(k, row)
 		if err != nil {
 			return err
 		}
-		if e.expired(now) {
+		if gone {
 			old = append(old, bytes.Clone(k))
 		}
 		k, row = c.Next()
@@ -257,12 +266,12 @@ func sweepDedupe(t *txn, now protocol.Time) error {
 	next := t.room(len(k)) // k is nil after the last: the next sweep begins with the first
 	copy(next, k)
 	if !bytes.Equal(next, mark) {
-		if err := t.put(bMeta, []byte(metaSweep), next); err != nil {
+		if err := t.put(bMeta, []byte(name), next); err != nil {
 			return err
 		}
 	}
 	for _, k := range old {
-		if err := t.drop(bDedupe, k); err != nil {
+		if err := t.drop(id, k); err != nil {
 			return err
 		}
 	}

@@ -167,22 +167,22 @@ func (m *machine) moveMembers(s *step, g *protocol.Group, members []protocol.Use
 		}
 	}
 	g.Updated = s.now
-	now := applyChange(members, c.Change, c.Changed)
-	if c.Change == protocol.MembersDel {
-		if len(now) == 0 {
-			g.Closed = true
-		}
-		if slices.Contains(c.Changed, g.Creator) {
-			if g.Creator, err = m.longest(s.txn, g.ID); err != nil {
-				return nil, err
-			}
-		}
-	}
 	if err := s.noteChange(g.ID, c); err != nil {
 		return nil, err
 	}
+	now := applyChange(members, c.Change, c.Changed)
 	s.emit(protocol.MembersChanged{Actor: c.Actor, Group: g.ID, Change: c.Change, Current: now, Changed: c.Changed, Origin: origin})
-	return now, nil
+	if c.Change != protocol.MembersDel {
+		return now, nil
+	}
+	g.Closed = len(now) == 0
+	if !slices.Contains(c.Changed, g.Creator) {
+		return now, nil
+	}
+	if g.Creator, err = m.longest(s.txn, g.ID); err == nil && !g.Closed {
+		s.emit(protocol.GroupEdited{Group: g.ID})
+	}
+	return now, err
 }
 
 // applyChange returns members after a change, in a new slice; both lists are ascending.

@@ -31,12 +31,13 @@ const (
 	bDevice                   // UserID → device row
 	bToken                    // token → UserID
 	bFile                     // receiver, Position → file row
+	bRevoked                  // UserID, scope, device → revoked row
 	numBuckets
 )
 
 func (id bucketID) name() string {
 	return [numBuckets]string{"meta", "log", "conv", "sparse", "session", "dedupe", "user", "login", "password", "updated",
-		"profile", "dept", "group", "member", "change", "device", "token", "file"}[id]
+		"profile", "dept", "group", "member", "change", "device", "token", "file", "revoked"}[id]
 }
 
 const (

@@ -11,9 +11,11 @@ import (
 	"teamtalk/raftstore"
 )
 
-// formatVersion is the version of the layout. A program opens databases of its own version; an older one is for a
-// migration that does not exist yet, because there is no older one.
-const formatVersion = 1
+// formatVersion is the version of the layout. Open brings older databases to it.
+//
+//	1 the first
+//	2 bRevoked, User.Revoked, messages with extras, metaCluster
+const formatVersion = 2
 
 // machine executes commands. All it keeps in memory repeats what the database says, so that a node that was restarted,
 // and one that was not, go on alike. Everything but members belongs to the engine's apply goroutine.
@@ -46,10 +48,12 @@ const (
 	metaCount   = "user-count"
 	metaWindow  = "dedupe-window"
 	metaSweep   = "dedupe-sweep"
+	metaCluster = "cluster"       // cluster row; there is none before FoundCluster
+	metaRevoked = "revoked-sweep" // where the next sweep of bRevoked begins
 )
 
-// Open prepares the buckets of a new database, refuses one of another format and reads what is kept in memory: a bounded
-// number of rows, however large the database is.
+// Open prepares the buckets of a new database, migrates one of an older format, refuses one of a newer, and reads what is
+// kept in memory: a bounded number of rows, however large the database is.
 func (m *machine) Open(tx *bbolt.Tx) error {
 	t := &txn{tx: tx}
 	if err := m.checkFormat(t); err != nil {
@@ -59,15 +63,10 @@ func (m *machine) Open(tx *bbolt.Tx) error {
 	m.status = make(map[protocol.UserID]protocol.UserStatus)
 	m.heads = make(map[protocol.Conversation]head)
 	m.members.reset()
-	m.time = protocol.Time(t.number(metaTime))
-	if k, v := t.bucket(bLog).Cursor().Last(); k != nil {
-		row, err := unpackMessage(v)
-		if err != nil {
-			return badRow(bLog, k, err)
-		}
-		m.time = max(m.time, row.time)
-	}
 	var err error
+	if m.time, err = t.newestTime(); err != nil {
+		return err
+	}
 	m.window, err = openDedupe(t, m.span)
 	return err
 }
@@ -76,16 +75,21 @@ func (m *machine) checkFormat(t *txn) error {
 	if t.tx.Bucket([]byte(bMeta.name())) == nil {
 		return m.create(t)
 	}
-	if v := t.number(metaFormat); v != formatVersion {
+	switch v := t.number(metaFormat); v {
+	case formatVersion:
+		return nil
+	case 1:
+		return m.create(t) // what came since then is new buckets and rows only
+	default:
 		return fmt.Errorf("the state is of format %d, made by %q, and this is %q, which knows format %d: run a version that knows format %d, or start with an empty data directory",
 			v, t.row(bMeta, []byte(metaProgram)), m.program, formatVersion, v)
 	}
-	return nil
 }
 
+// create makes the buckets that are missing, and the database one of this program's format.
 func (m *machine) create(t *txn) error {
 	for id := range numBuckets {
-		if _, err := t.tx.CreateBucket([]byte(id.name())); err != nil {
+		if _, err := t.tx.CreateBucketIfNotExists([]byte(id.name())); err != nil {
 			return fmt.Errorf("create bucket %s: %w", id.name(), err)
 		}
 	}
@@ -106,6 +110,19 @@ func (t *txn) setNumber(name string, n uint64) error {
 	b := t.room(8)
 	binary.BigEndian.PutUint64(b, n)
 	return t.put(bMeta, []byte(name), b)
+}
+
+// newestTime is that of the last command that stored one: time never moves back, so it is that of the last message or in bMeta.
+func (t *txn) newestTime() (protocol.Time, error) {
+	newest := protocol.Time(t.number(metaTime))
+	if k, v := t.bucket(bLog).Cursor().Last(); k != nil {
+		row, err := unpackMessage(v)
+		if err != nil {
+			return 0, badRow(bLog, k, err)
+		}
+		newest = max(newest, row.time)
+	}
+	return newest, nil
 }
 
 // step is one command on its way into the state.
@@ -178,6 +195,10 @@ func (m *machine) execute(s *step, cmd protocol.Command) (any, error) {
 		return m.putDepartment(s, c)
 	case *protocol.EditGroup:
 		return nil, m.editGroup(s, c)
+	case *protocol.FoundCluster:
+		return s.foundCluster(c)
+	case *protocol.RevokeSessions:
+		return nil, m.revokeSessions(s, c)
 	}
 	return nil, fmt.Errorf("no way to execute %T", cmd)
 }

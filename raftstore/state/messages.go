@@ -37,7 +37,11 @@ func (m *machine) sendMessage(s *step, c *protocol.SendMessage) (any, error) {
 	if h.last == math.MaxInt32 { // COMPAT: clients keep ids in signed integers
 		return nil, protocol.Errorf(protocol.CodeQuota, "the conversation has no ids left")
 	}
-	row := messageRow{typ: c.Type, conv: conv, id: h.last + 1, from: c.From, time: s.now, prev: h.at, client: c.ClientMsgID, data: c.Data}
+	if c.Extras.ReplyTo > h.last {
+		return nil, invalid("message %d, which is replied to, is not there", c.Extras.ReplyTo)
+	}
+	row := messageRow{typ: c.Type, conv: conv, id: h.last + 1, from: c.From, time: s.now, prev: h.at, client: c.ClientMsgID,
+		extras: c.Extras, data: c.Data}
 	if err := m.store(s, &row, h); err != nil {
 		return nil, err
 	}
@@ -66,16 +70,16 @@ func checkMessage(c *protocol.SendMessage) error {
 	case c.To.Type == protocol.SessionSingle && c.To.Peer() == c.From:
 		return invalid("the message goes to its sender")
 	}
-	return nil
+	return c.Extras.Check(c.To.Type)
 }
 
-// repeated answers a message that is stored already [TT-MSG-6].
+// repeated answers a message that is stored already [TT-MSG-6] [TT-SESS-11].
 func (s *step) repeated(c *protocol.SendMessage, at protocol.Position) (any, error) {
 	row, err := s.message(at)
 	if err != nil {
 		return nil, err
 	}
-	if row.conv != c.To.Conversation(c.From) || row.typ != c.Type || !bytes.Equal(row.data, c.Data) {
+	if row.conv != c.To.Conversation(c.From) || row.typ != c.Type || row.extras != c.Extras || !bytes.Equal(row.data, c.Data) {
 		return nil, invalid("client_msg_id: used before for another message")
 	}
 	return protocol.SendResult{ID: row.id, Time: row.time, At: at, Repeated: true}, nil

@@ -24,6 +24,10 @@ func commandGen() *rapid.Generator[protocol.Command] {
 	word := rapid.SampledFrom([]string{"a", "b", "c"})
 	send := rapid.Custom(func(t *rapid.T) protocol.Command {
 		c := text(user.Draw(t, "from"), session.Draw(t, "to"), word.Draw(t, "data"))
+		if rapid.IntRange(0, 3).Draw(t, "extras") == 0 {
+			c.Extras = protocol.Extras{ContentType: rapid.SampledFrom([]string{"", "text/markdown"}).Draw(t, "content type"),
+				ReplyTo: protocol.MsgID(rapid.IntRange(0, 3).Draw(t, "reply to")), BurnAfter: rapid.SampledFrom([]uint32{0, 0, 5}).Draw(t, "burn after")}
+		}
 		return keyed(c, byte(rapid.OneOf(rapid.Just(0), rapid.IntRange(0, 8)).Draw(t, "id")))
 	})
 	read := rapid.Custom(func(t *rapid.T) protocol.Command {
@@ -39,8 +43,21 @@ func commandGen() *rapid.Generator[protocol.Command] {
 		}
 		return c
 	})
+	revoke := rapid.Custom(func(t *rapid.T) protocol.Command {
+		c := &protocol.RevokeSessions{User: user.Draw(t, "user"), Scope: protocol.RevokeScope(rapid.IntRange(1, 3).Draw(t, "scope"))}
+		if c.Scope == protocol.RevokeDevice {
+			c.Device = protocol.DeviceID(word.Draw(t, "device"))
+		}
+		return c
+	})
 	rare := rapid.Custom(func(t *rapid.T) protocol.Command {
-		switch rapid.IntRange(0, 7).Draw(t, "rare") {
+		switch rapid.IntRange(0, 10).Draw(t, "rare") {
+		case 8:
+			return &protocol.FoundCluster{Cluster: testCluster(byte(rapid.IntRange(1, 3).Draw(t, "cluster")))}
+		case 9:
+			return &protocol.SetPassword{User: user.Draw(t, "user"), Hash: word.Draw(t, "hash"), If: rapid.SampledFrom([]string{"", "x"}).Draw(t, "if")}
+		case 10:
+			return revoke.Draw(t, "revoke")
 		case 0, 1:
 			return &protocol.CreateGroup{Actor: actor.Draw(t, "actor"), Type: protocol.GroupType(rapid.IntRange(1, 2).Draw(t, "type")), Name: "g", Members: some.Draw(t, "members")}
 		case 2:
@@ -97,7 +114,7 @@ func (m *model) entry(t *rapid.T, cmds []protocol.Command) {
 	var live, want []protocol.Event
 	for _, e := range m.events[told:] {
 		switch b := e.Body.(type) {
-		case protocol.DirectoryChanged, protocol.AccessRevoked:
+		case protocol.DirectoryChanged:
 			continue
 		case protocol.MessageSent:
 			b.Members = nil
@@ -117,6 +134,8 @@ func (m *model) check(t *rapid.T) {
 	for u := protocol.UserID(1); u <= modelUsers; u++ {
 		m.checkLists(t, u)
 		m.checkReplay(t, u)
+		m.checkReplayable(t, u)
+		m.checkEpochs(t, u)
 		var groups []protocol.GroupID
 		for id := protocol.GroupID(1); int(id) <= len(m.o.groups); id++ {
 			m.checkSession(t, u, protocol.InGroup(id))
@@ -211,7 +230,7 @@ func (m *model) checkReplay(t *rapid.T, u protocol.UserID) {
 		if len(page) > 0 && uint64(next) < page[len(page)-1].At.Index {
 			t.Fatalf("next is %d, but the page ends at %v", next, page[len(page)-1].At)
 		}
-		if len(page) < limit {
+		if len(page) == 0 {
 			if next != m.applied {
 				t.Fatalf("at the end next is %d, want %d", next, m.applied)
 			}
@@ -224,8 +243,63 @@ func (m *model) checkReplay(t *rapid.T, u protocol.UserID) {
 	}
 }
 
+// checkReplayable compares with bounds small enough to be met. Up to sparseStep messages of each conversation may not be
+// counted.
+func (m *model) checkReplayable(t *rapid.T, u protocol.UserID) {
+	after := protocol.Cursor(rapid.Uint64Range(0, m.index).Draw(t, "after"))
+	keep, most := protocol.Time(rapid.IntRange(0, 20_000).Draw(t, "keep")), rapid.IntRange(0, 200).Draw(t, "most")
+	messages, convs := 0, make(map[protocol.Conversation]bool)
+	for _, e := range m.o.eventsAfter(u, after) {
+		if msg, ok := e.Body.(protocol.MessageSent); ok {
+			messages++
+			convs[msg.Message.Conversation] = true
+		}
+	}
+	recent := true
+	for _, e := range m.o.log {
+		if msg, ok := e.Body.(protocol.MessageSent); ok && protocol.Cursor(e.At.Index) > after {
+			recent = recent && msg.Message.Time >= m.o.now-keep
+		}
+	}
+	var ok bool
+	err := m.view(func(r *txn) (err error) {
+		ok, err = r.replayable(u, after, keep, uint64(most))
+		return err
+	})
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case !ok && (recent || messages <= most):
+		t.Fatalf("%d after %d: not replayable, recent %v, %d messages", u, after, recent, messages)
+	case ok && !recent && messages > most+2*modelUsers*len(convs)*sparseStep:
+		t.Fatalf("%d after %d: replayable with %d messages of %d conversations", u, after, messages, len(convs))
+	}
+}
+
+func (m *model) checkEpochs(t *rapid.T, u protocol.UserID) {
+	for _, d := range []protocol.DeviceID{"", "a", "b", "c", "d"} {
+		for _, c := range []protocol.ClientType{protocol.ClientMac, protocol.ClientTerminal, protocol.ClientIOS} {
+			want := m.o.epoch(u, d, c.IsMobile())
+			if got, err := m.Revoked(u, d, c); err != nil || got != want {
+				t.Fatalf("epoch of user %d, device %q, %v: %d, %v, want %d", u, d, c, got, err, want)
+			}
+		}
+	}
+	if user, err := m.UserByID(u); err != nil || user.Revoked != m.o.users[u].Revoked {
+		t.Fatalf("user %+v, %v, want revoked %d", user, err, m.o.users[u].Revoked)
+	}
+	got, err := m.Cluster()
+	switch {
+	case m.o.founded == nil && protocol.CodeOf(err) != protocol.CodeNotFound:
+		t.Fatalf("not founded, but %v", err)
+	case m.o.founded != nil && (err != nil || got != *m.o.founded):
+		t.Fatalf("cluster %x, %v, want %x", got.ID, err, m.o.founded.ID)
+	}
+}
+
 // TestModel runs random commands on a node and on the oracle. [TT-MSG-1] [TT-MSG-4] [TT-MSG-6] [TT-MSG-8] [TT-MSG-9]
-// [TT-MSG-10] [TT-MSG-11] [TT-BUDDY-1] [TT-GROUP-4] [TT-GROUP-5] [TT-GROUP-7]
+// [TT-MSG-10] [TT-MSG-11] [TT-BUDDY-1] [TT-GROUP-4] [TT-GROUP-5] [TT-GROUP-7] [TT-SESS-7] [TT-SESS-11] [TT-SESS-13]
+// [TT-SESS-20]
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newModel(t)
@@ -263,8 +337,9 @@ func TestDeterminism(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		command := commandGen()
 		var log []logged
+		ms := int64(1_700_000_000_000)
 		for index := range rapid.IntRange(1, 60).Draw(rt, "entries") {
-			ms := int64(rapid.IntRange(0, 1e6).Draw(rt, "time"))
+			ms += int64(rapid.OneOf(rapid.IntRange(-5000, 5000), rapid.IntRange(0, 5*24*3600*1000)).Draw(rt, "time")) // so that rows are swept
 			for sub, c := range rapid.SliceOfN(command, 1, 5).Draw(rt, "commands") {
 				b, err := encodeCommand(c)
 				if err != nil {

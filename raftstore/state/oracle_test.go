@@ -16,11 +16,19 @@ type oracle struct {
 	sent     map[dedupeKey]protocol.Message
 	files    []protocol.OfflineFile
 	log      []oracleEvent
+	founded  *protocol.Cluster
+	revoked  map[oracleRevoked]protocol.Epoch
 }
 
 type oracleKey struct {
 	user    protocol.UserID
 	session protocol.Session
+}
+
+type oracleRevoked struct {
+	user   protocol.UserID
+	scope  protocol.RevokeScope
+	device protocol.DeviceID
 }
 
 type oracleSession struct{ read, removed protocol.MsgID }
@@ -50,6 +58,7 @@ func newOracle() *oracle {
 		groups:   make(map[protocol.GroupID]*oracleGroup),
 		sessions: make(map[oracleKey]*oracleSession),
 		sent:     make(map[dedupeKey]protocol.Message),
+		revoked:  make(map[oracleRevoked]protocol.Epoch),
 	}
 }
 
@@ -87,6 +96,11 @@ func (o *oracle) emit(at protocol.Position, audience []protocol.UserID, body pro
 	o.log = append(o.log, oracleEvent{protocol.Event{At: at, Body: body}, audience, false})
 }
 
+// announce is emit for what is not replayed.
+func (o *oracle) announce(at protocol.Position, body protocol.EventBody) {
+	o.log = append(o.log, oracleEvent{protocol.Event{At: at, Body: body}, nil, true})
+}
+
 // kill marks the earlier events that match.
 func (o *oracle) kill(match func(protocol.EventBody) bool) {
 	for i := range o.log {
@@ -102,8 +116,12 @@ func (o *oracle) apply(at protocol.Position, ms int64, cmd protocol.Command) (an
 	stored := len(o.log)
 	res, code := o.execute(at, now, cmd)
 	if len(o.log) > stored {
-		switch cmd.(type) {
-		case *protocol.MarkRead, *protocol.RemoveSession: // they store no time
+		switch c := cmd.(type) {
+		case *protocol.MarkRead, *protocol.RemoveSession, *protocol.SetPassword: // they store no time
+		case *protocol.RevokeSessions:
+			if c.Scope != protocol.RevokeAll {
+				o.now = now
+			}
 		default:
 			o.now = now
 		}
@@ -133,17 +151,26 @@ func (o *oracle) execute(at protocol.Position, now protocol.Time, cmd protocol.C
 		return nil, o.addFile(at, now, c)
 	case *protocol.DeleteOfflineFile:
 		return nil, o.deleteFile(c)
+	case *protocol.FoundCluster:
+		if o.founded == nil {
+			o.founded = &c.Cluster
+		}
+		return *o.founded, 0
+	case *protocol.SetPassword:
+		return nil, o.password(at, c)
+	case *protocol.RevokeSessions:
+		return nil, o.revoke(at, c)
 	}
 	panic("the oracle does not know this command")
 }
 
 func (o *oracle) send(at protocol.Position, now protocol.Time, c *protocol.SendMessage) (any, protocol.Code) {
-	if c.To.Type == protocol.SessionSingle && c.To.Peer() == c.From {
+	if c.To.Type == protocol.SessionSingle && c.To.Peer() == c.From || c.To.Type == protocol.SessionGroup && c.Extras.BurnAfter > 0 {
 		return nil, protocol.CodeInvalid
 	}
 	conv := c.To.Conversation(c.From)
 	if first, ok := o.sent[dedupeKey{c.From, c.ClientMsgID}]; ok && !c.ClientMsgID.IsZero() {
-		if first.Conversation != conv || string(first.Data) != string(c.Data) {
+		if first.Conversation != conv || string(first.Data) != string(c.Data) || first.Extras != c.Extras {
 			return nil, protocol.CodeInvalid
 		}
 		return protocol.SendResult{ID: first.ID, Time: first.Time, At: first.At, Repeated: true}, 0
@@ -165,7 +192,11 @@ func (o *oracle) send(at protocol.Position, now protocol.Time, c *protocol.SendM
 		return nil, protocol.CodeNotFound
 	}
 	msgs := o.convs[conv]
-	m := protocol.Message{Conversation: conv, ID: protocol.MsgID(len(msgs) + 1), From: c.From, Time: now, Type: c.Type, Data: c.Data, ClientMsgID: c.ClientMsgID, At: at}
+	if int(c.Extras.ReplyTo) > len(msgs) {
+		return nil, protocol.CodeInvalid
+	}
+	m := protocol.Message{Conversation: conv, ID: protocol.MsgID(len(msgs) + 1), From: c.From, Time: now, Type: c.Type, Data: c.Data,
+		ClientMsgID: c.ClientMsgID, Extras: c.Extras, At: at}
 	o.convs[conv] = append(msgs, m)
 	o.sent[dedupeKey{c.From, c.ClientMsgID}] = m
 	if c.To.Type == protocol.SessionGroup {
@@ -318,13 +349,16 @@ func (o *oracle) move(at protocol.Position, g *oracleGroup, actor protocol.UserI
 			return false
 		})
 	}
+	o.emit(at, audience, protocol.MembersChanged{Actor: actor, Group: g.ID, Change: change, Current: g.ids(), Changed: changed})
 	if len(g.members) == 0 {
 		g.Closed = true
 	}
 	if change == protocol.MembersDel && slices.Contains(changed, g.Creator) {
 		g.Creator = o.longest(g)
+		if !g.Closed {
+			o.announce(at, protocol.GroupEdited{Group: g.ID})
+		}
 	}
-	o.emit(at, audience, protocol.MembersChanged{Actor: actor, Group: g.ID, Change: change, Current: g.ids(), Changed: changed})
 	return g.ids()
 }
 
@@ -367,9 +401,11 @@ func (o *oracle) edit(at protocol.Position, now protocol.Time, c *protocol.EditU
 	if u == nil {
 		return protocol.CodeNotFound
 	}
+	left := false
 	if c.Status != nil && *c.Status != u.Status {
 		u.Status = *c.Status
 		o.now = now
+		left = u.Status == protocol.StatusLeft
 	}
 	if c.Avatar != nil && *c.Avatar != u.Avatar {
 		u.Avatar = *c.Avatar
@@ -379,7 +415,59 @@ func (o *oracle) edit(at protocol.Position, now protocol.Time, c *protocol.EditU
 		})
 		o.emit(at, nil, protocol.AvatarChanged{User: c.User, Avatar: u.Avatar})
 	}
+	if left {
+		o.lockOut(at, u, "left")
+	}
 	return 0
+}
+
+func (o *oracle) lockOut(at protocol.Position, u *protocol.User, reason string) {
+	if o.founded != nil {
+		u.Revoked = protocol.Epoch(at.Index)
+	}
+	o.announce(at, protocol.AccessRevoked{User: u.ID, Reason: reason, Scope: protocol.RevokeAll})
+}
+
+// password knows only commands whose If fits nothing.
+func (o *oracle) password(at protocol.Position, c *protocol.SetPassword) protocol.Code {
+	u := o.users[c.User]
+	if u == nil {
+		return protocol.CodeNotFound
+	}
+	if c.If != "" {
+		return protocol.CodeInvalid
+	}
+	o.lockOut(at, u, "password changed")
+	return 0
+}
+
+func (o *oracle) revoke(at protocol.Position, c *protocol.RevokeSessions) protocol.Code {
+	u := o.users[c.User]
+	if u == nil {
+		return protocol.CodeNotFound
+	}
+	var reason string
+	switch c.Scope {
+	case protocol.RevokePC:
+		reason = "kicked"
+	case protocol.RevokeAll:
+		reason = "revoked"
+		u.Revoked = protocol.Epoch(at.Index)
+	case protocol.RevokeDevice:
+		reason = "logged out"
+	}
+	o.revoked[oracleRevoked{c.User, c.Scope, c.Device}] = protocol.Epoch(at.Index)
+	o.announce(at, protocol.AccessRevoked{User: c.User, Reason: reason, Scope: c.Scope, Device: c.Device})
+	return 0
+}
+
+// epoch is what a token needs at least.
+func (o *oracle) epoch(u protocol.UserID, d protocol.DeviceID, mobile bool) protocol.Epoch {
+	e := max(o.users[u].Revoked, o.revoked[oracleRevoked{u, protocol.RevokeDevice, d}])
+	if !mobile {
+		e = max(e, o.revoked[oracleRevoked{u, protocol.RevokePC, ""}])
+	}
+	return e
 }
 
 func (o *oracle) addFile(at protocol.Position, now protocol.Time, c *protocol.AddOfflineFile) protocol.Code {

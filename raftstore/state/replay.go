@@ -8,13 +8,18 @@ import (
 	"teamtalk/protocol"
 )
 
-// EventsAfter lists what happened for a user after a cursor, in log order: at least limit events if there are as many, and
-// then the rest of the log entry they end in, because a cursor names whole entries. next is where to go on; when there is
-// nothing more it is the newest entry known to be in what was read.
+// replayBytes is how much data of messages EventsAfter returns before it ends with the entry it is in.
+const replayBytes = 1 << 20
+
+// EventsAfter lists what happened for a user after a cursor, in log order [TT-SESS-20]: limit events, or fewer with 1 MiB of
+// data, and then the rest of the log entry they end in, because a cursor names whole entries. next is where to go on: all
+// events up to there have been listed. No events means that there are no more; then, and whenever the end was reached, next
+// is at least what this node had applied.
 //
 // Replayed are messages of the user's conversations (of a group, those of his stays), his read positions (the last of
 // each), removed sessions (likewise), changes of members of groups he was in then, new groups, the last signature and
-// avatar of everybody, and files that still wait for him. MessageSent.Members is nil: the answer is for one user.
+// avatar of everybody, and files that still wait for him. MessageSent.Members is nil: the answer is for one user. Origins
+// are 0.
 func (q *Queries) EventsAfter(me protocol.UserID, after protocol.Cursor, limit int) (events []protocol.Event, next protocol.Cursor, err error) {
 	next = max(after, q.applied()) // asked before the transaction begins: it holds at least that
 	if limit <= 0 {
@@ -25,26 +30,33 @@ func (q *Queries) EventsAfter(me protocol.UserID, after protocol.Cursor, limit i
 		if err := r.collect(); err != nil {
 			return err
 		}
-		for {
-			e, ok, err := r.pop()
-			if err != nil {
-				return err
-			}
-			n := len(events)
-			if !ok {
-				if n > 0 {
-					next = max(next, protocol.Cursor(events[n-1].At.Index))
-				}
-				return nil
-			}
-			if n >= limit && e.At.Index != events[n-1].At.Index {
-				next = protocol.Cursor(events[n-1].At.Index)
-				return nil
-			}
-			events = append(events, e)
+		last, more, err := r.page(limit, func(e protocol.Event) { events = append(events, e) })
+		if next = max(next, last); more {
+			next = last
 		}
+		return err
 	})
 	return events, next, err
+}
+
+// page gives events to add until there are enough and their entry is whole. last is the entry of the last one, more
+// whether there are any behind it.
+func (r *replay) page(limit int, add func(protocol.Event)) (last protocol.Cursor, more bool, err error) {
+	for count, data := 0, 0; len(r.streams) > 0; count++ {
+		if at := protocol.Cursor(r.streams[0].at().Index); at != last && (count >= limit || data >= replayBytes) {
+			return last, true, nil
+		}
+		e, err := r.pop()
+		if err != nil {
+			return last, false, err
+		}
+		last = protocol.Cursor(e.At.Index)
+		if m, ok := e.Body.(protocol.MessageSent); ok {
+			data += len(m.Message.Data)
+		}
+		add(e)
+	}
+	return last, false, nil
 }
 
 // replay merges the sources of one user's events.
@@ -56,9 +68,11 @@ type replay struct {
 	streams streamHeap
 }
 
-// stream is a source of events in log order. fill makes the next event peek, or says that there is none.
+// stream is a source of events in log order. fill moves to the next one, or says that there is none; at is where it is,
+// and event makes it: only that copies a message, as a user's conversations are all read from at the same time.
 type stream interface {
-	peek() *protocol.Event
+	at() protocol.Position
+	event() protocol.Event
 	fill() (ok bool, err error)
 }
 
@@ -92,19 +106,16 @@ func (r *replay) push(s stream) error {
 	return err
 }
 
-func (r *replay) pop() (e protocol.Event, ok bool, err error) {
-	if len(r.streams) == 0 {
-		return e, false, nil
-	}
+func (r *replay) pop() (protocol.Event, error) {
 	s := r.streams[0]
-	e = *s.peek()
+	e := s.event()
 	more, err := s.fill()
 	if more {
 		heap.Fix(&r.streams, 0)
 	} else {
 		heap.Pop(&r.streams)
 	}
-	return e, true, err
+	return e, err
 }
 
 func (r *replay) note(at protocol.Position, body protocol.EventBody) {
@@ -143,11 +154,11 @@ func (r *replay) collectMessages(conv protocol.Conversation, h head, first, last
 	if last < first || h.at.Before(r.from) {
 		return nil
 	}
-	s := &messageStream{txn: r.txn, conv: conv, head: h, from: r.from, next: first, last: last}
-	if err := s.seek(); err != nil {
+	n, err := r.stretch(conv, r.from, first, last)
+	if err != nil {
 		return err
 	}
-	return r.push(s)
+	return r.push(&messageStream{txn: r.txn, conv: conv, head: h, from: r.from, next: max(first, protocol.MsgID(n*sparseStep)+1), last: last})
 }
 
 // collectChanges notes the changes of a group's members during the user's stays, their first and last moment included.
@@ -220,7 +231,7 @@ func (r *replay) collectFiles() error {
 type streamHeap []stream
 
 func (h streamHeap) Len() int           { return len(h) }
-func (h streamHeap) Less(i, j int) bool { return h[i].peek().At.Before(h[j].peek().At) }
+func (h streamHeap) Less(i, j int) bool { return h[i].at().Before(h[j].at()) }
 func (h streamHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 
 // Push is for container/heap.
@@ -239,7 +250,8 @@ type listStream struct {
 	cur    protocol.Event
 }
 
-func (s *listStream) peek() *protocol.Event { return &s.cur }
+func (s *listStream) at() protocol.Position { return s.cur.At }
+func (s *listStream) event() protocol.Event { return s.cur }
 
 func (s *listStream) fill() (bool, error) {
 	if len(s.events) == 0 {
@@ -249,6 +261,12 @@ func (s *listStream) fill() (bool, error) {
 	return true, nil
 }
 
+// placedMessage is a message and where it is; its data is the database's.
+type placedMessage struct {
+	at  protocol.Position
+	row messageRow
+}
+
 // messageStream reads messages next … last of a conversation, a stretch of bSparse at a time: the chain leads downwards only.
 type messageStream struct {
 	*txn
@@ -256,28 +274,37 @@ type messageStream struct {
 	head       head
 	from       protocol.Position
 	next, last protocol.MsgID
-	listStream
+	rows       []placedMessage // read ahead, the newest first; the last one is the current event
 }
 
-// seek moves next to the stretch with the first message at or after from. Stretch n is ids n*sparseStep+1 and up.
-func (s *messageStream) seek() error {
-	low, high := int(s.next-1)/sparseStep, int(s.last)/sparseStep
-	var bad error
-	n := low + sort.Search(high-low, func(i int) bool {
-		key := sparseKey(s.conv, protocol.MsgID((low+i+1)*sparseStep))
-		b := s.row(bSparse, key[:])
+// stretch finds the first stretch of bSparse that may hold one of the messages first … last at or after from. Stretch n is
+// ids n*sparseStep+1 and up, to (n+1)*sparseStep.
+func (t *txn) stretch(conv protocol.Conversation, from protocol.Position, first, last protocol.MsgID) (n int, err error) {
+	low, high := int(first-1)/sparseStep, int(last)/sparseStep
+	n = low + sort.Search(high-low, func(i int) bool {
+		key := sparseKey(conv, protocol.MsgID((low+i+1)*sparseStep))
+		b := t.row(bSparse, key[:])
 		if len(b) != positionLen {
-			bad = badRow(bSparse, key[:], errRowLength)
+			err = badRow(bSparse, key[:], errRowLength)
 			return true
 		}
-		return !positionOf(b).Before(s.from)
+		return !positionOf(b).Before(from)
 	})
-	s.next = max(s.next, protocol.MsgID(n*sparseStep)+1)
-	return bad
+	return n, err
+}
+
+func (s *messageStream) at() protocol.Position { return s.rows[len(s.rows)-1].at }
+
+func (s *messageStream) event() protocol.Event {
+	m := &s.rows[len(s.rows)-1]
+	return protocol.Event{At: m.at, Body: protocol.MessageSent{Message: m.row.message(m.at)}}
 }
 
 func (s *messageStream) fill() (bool, error) {
-	for len(s.events) == 0 {
+	if len(s.rows) > 0 {
+		s.rows = s.rows[:len(s.rows)-1]
+	}
+	for len(s.rows) == 0 {
 		if s.next > s.last {
 			return false, nil
 		}
@@ -286,16 +313,15 @@ func (s *messageStream) fill() (bool, error) {
 			if at.Before(s.from) {
 				return true, nil
 			}
-			s.events = append(s.events, protocol.Event{At: at, Body: protocol.MessageSent{Message: row.message(at)}})
+			s.rows = append(s.rows, placedMessage{at, *row})
 			return row.id == s.next, nil
 		})
 		if err != nil {
 			return false, err
 		}
-		slices.Reverse(s.events)
 		s.next = top + 1
 	}
-	return s.listStream.fill()
+	return true, nil
 }
 
 // profileStream reads the last changes of signatures and avatars of all users.
@@ -306,7 +332,8 @@ type profileStream struct {
 	cur  protocol.Event
 }
 
-func (s *profileStream) peek() *protocol.Event { return &s.cur }
+func (s *profileStream) at() protocol.Position { return s.cur.At }
+func (s *profileStream) event() protocol.Event { return s.cur }
 
 func (s *profileStream) fill() (bool, error) {
 	seek := profileKey(s.from, s.kind)

@@ -11,6 +11,10 @@ import (
 // The rows that are written with every message are packed by hand: a version byte, then fields of fixed size, big-endian.
 const rowVersion = 1
 
+// extrasVersion is the version of rows of messages that have extras. Those without are of rowVersion, as they were before
+// there were any.
+const extrasVersion = 2
+
 var (
 	errRowVersion = errors.New("row of another version")
 	errRowLength  = errors.New("row of the wrong length")
@@ -25,11 +29,14 @@ const (
 	msgHasClientID = 1 // flag: a client_msg_id follows the fixed part
 	msgFixedLen    = 44
 	clientIDLen    = 16
+	extrasLen      = 8 // and the content type
 )
 
 // messageRow is a message in the log.
 //
 //	version 1 | state 1 | type 1 | flags 1 | conversation 9 | id 4 | from 4 | time 8 | prev 10 | ordinal 4 … 1 spare | [client_msg_id 16] | data
+//
+// Version 2 has the length of the content type in the spare byte, and before the data: reply_to 4 | burn_after 4 | content type.
 type messageRow struct {
 	state   msgState
 	typ     protocol.MsgType
@@ -40,6 +47,7 @@ type messageRow struct {
 	prev    protocol.Position // of the message before in the same conversation; zero: none
 	ordinal uint32            // in a one-to-one chat: how many messages of this author there are up to this one
 	client  protocol.ClientMsgID
+	extras  protocol.Extras
 	data    []byte
 }
 
@@ -47,6 +55,9 @@ func (m *messageRow) size() int {
 	n := msgFixedLen + len(m.data)
 	if !m.client.IsZero() {
 		n += clientIDLen
+	}
+	if m.extras != (protocol.Extras{}) {
+		n += extrasLen + len(m.extras.ContentType)
 	}
 	return n
 }
@@ -66,7 +77,29 @@ func (m *messageRow) pack(b []byte) {
 		b[3] = msgHasClientID
 		rest = rest[copy(rest, m.client[:]):]
 	}
+	if m.extras != (protocol.Extras{}) {
+		b[0], b[43] = extrasVersion, byte(len(m.extras.ContentType))
+		rest = rest[packExtras(rest, &m.extras):]
+	}
 	copy(rest, m.data)
+}
+
+// packExtras writes what unpackExtras reads and returns its length; that of the content type is kept elsewhere.
+func packExtras(b []byte, e *protocol.Extras) int {
+	binary.BigEndian.PutUint32(b, uint32(e.ReplyTo))
+	binary.BigEndian.PutUint32(b[4:], e.BurnAfter)
+	return extrasLen + copy(b[extrasLen:], e.ContentType)
+}
+
+// unpackExtras reads extras with a content type of n bytes and returns what follows; false if b is too short.
+func unpackExtras(b []byte, n int, e *protocol.Extras) (rest []byte, ok bool) {
+	if len(b) < extrasLen+n {
+		return nil, false
+	}
+	e.ReplyTo = protocol.MsgID(binary.BigEndian.Uint32(b))
+	e.BurnAfter = binary.BigEndian.Uint32(b[4:])
+	e.ContentType = string(b[extrasLen : extrasLen+n])
+	return b[extrasLen+n:], true
 }
 
 // unpackMessage reads a row; data still points into b.
@@ -75,7 +108,7 @@ func unpackMessage(b []byte) (messageRow, error) {
 	if len(b) < msgFixedLen {
 		return m, errRowLength
 	}
-	if b[0] != rowVersion {
+	if b[0] != rowVersion && b[0] != extrasVersion {
 		return m, fmt.Errorf("%w %d", errRowVersion, b[0])
 	}
 	if b[3]&^msgHasClientID != 0 {
@@ -95,6 +128,12 @@ func unpackMessage(b []byte) (messageRow, error) {
 		}
 		rest = rest[copy(m.client[:], rest):]
 	}
+	if b[0] == extrasVersion {
+		var ok bool
+		if rest, ok = unpackExtras(rest, int(b[43]), &m.extras); !ok {
+			return m, errRowLength
+		}
+	}
 	m.data = rest
 	return m, nil
 }
@@ -109,6 +148,7 @@ func (m *messageRow) message(at protocol.Position) protocol.Message {
 		Type:         m.typ,
 		Data:         append([]byte(nil), m.data...),
 		ClientMsgID:  m.client,
+		Extras:       m.extras,
 		At:           at,
 	}
 }

@@ -432,7 +432,7 @@ func TestDirectory(t *testing.T) {
 		t.Error("rewrapping a hash ends sessions")
 	}
 	n.do(&protocol.SetPassword{User: 50, Hash: "h3"})
-	if e := n.events[len(n.events)-1].Body; e != (protocol.AccessRevoked{User: 50, Reason: "password changed"}) {
+	if e := n.events[len(n.events)-1].Body; e != (protocol.AccessRevoked{User: 50, Reason: "password changed", Scope: protocol.RevokeAll}) {
 		t.Errorf("a new password: %+v", e)
 	}
 	all, newest, err := n.UsersSince(0) // [TT-BUDDY-4]

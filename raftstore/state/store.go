@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"teamtalk/protocol"
@@ -37,7 +38,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // command's protocol.XxxResult, or nil; errors are *protocol.Error.
 func (s *Store) Start(ctx context.Context, cmd protocol.Command) (protocol.Pending, error) {
 	b, err := encodeCommand(cmd)
-	if err != nil {
+	var refusal *protocol.Error
+	switch {
+	case errors.As(err, &refusal):
+		return nil, refusal
+	case err != nil:
 		return nil, protocol.Errorf(protocol.CodeInternal, "the command can't be encoded: %w", err)
 	}
 	f, err := s.engine.Start(ctx, b)
@@ -63,6 +68,10 @@ func (s *Store) Applied() protocol.Cursor { return s.engine.Applied() }
 func (s *Store) WaitApplied(ctx context.Context, c protocol.Cursor) error {
 	return s.engine.WaitApplied(ctx, c)
 }
+
+// Head is the last index of this node's log, which may be ahead of what is applied, and whether this node leads: the
+// leader's log holds all that the cluster has committed.
+func (s *Store) Head() (head protocol.Cursor, isLeader bool) { return s.engine.Head() }
 
 // Ready tells why commands can't be executed now; nil if they can.
 func (s *Store) Ready() error { return s.engine.Ready() }

@@ -89,7 +89,7 @@ func (m *machine) addUsers(s *step, c *protocol.AddUsers) (any, error) {
 		if u.Created == 0 {
 			u.Created = s.now
 		}
-		u.Updated = s.now
+		u.Updated, u.Revoked = s.now, 0
 		if err := s.insertUser(u, c.Users[i].PasswordHash); err != nil {
 			return nil, err
 		}
@@ -217,7 +217,7 @@ func (m *machine) editUser(s *step, c *protocol.EditUser) error {
 		if err := s.forgetDevice(u.ID); err != nil {
 			return err
 		}
-		s.emit(protocol.AccessRevoked{User: u.ID, Reason: "left"})
+		s.lockOut(u, "left")
 	}
 	return s.putUser(&row, before.Updated)
 }
@@ -295,7 +295,8 @@ func (m *machine) setPassword(s *step, c *protocol.SetPassword) error {
 	if err := protocol.CheckName("password hash", c.Hash, protocol.MaxPasswordHash); err != nil {
 		return err
 	}
-	if _, err := s.user(c.User); err != nil {
+	row, err := s.user(c.User)
+	if err != nil {
 		return err
 	}
 	key := idKey(c.User)
@@ -309,6 +310,9 @@ func (m *machine) setPassword(s *step, c *protocol.SetPassword) error {
 		}
 		return s.putRow(bPassword, key[:], c.Hash)
 	}
-	s.emit(protocol.AccessRevoked{User: c.User, Reason: "password changed"})
+	s.lockOut(&row.User, "password changed")
+	if err := s.putUser(&row, row.User.Updated); err != nil {
+		return err
+	}
 	return s.putRow(bPassword, key[:], c.Hash)
 }

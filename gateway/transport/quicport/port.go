@@ -52,10 +52,11 @@ const (
 
 // Config says where to listen and for what.
 type Config struct {
-	Address  string       // host:port of UDP; port 0 takes a free one
-	Listener string       // the listener's name in logs and metrics; empty: "quic"
-	TLS      *tls.Config  // the certificates; cloned
-	HTTP     http.Handler // what HTTP/3 serves; nil: no HTTP/3
+	Address  string         // host:port of UDP; port 0 takes a free one
+	Conn     net.PacketConn // used in place of a port at Address, and closed with the Port; nil: none
+	Listener string         // the listener's name in logs and metrics; empty: "quic"
+	TLS      *tls.Config    // the certificates; cloned
+	HTTP     http.Handler   // what HTTP/3 serves; nil: no HTTP/3
 
 	// ResetKey, of KeyLen bytes, lets a restarted node tell clients that their connections are gone; so it must outlive the process, and be of
 	// this node alone. nil: they find out by waiting.
@@ -156,13 +157,16 @@ func Listen(cfg Config) (*Port, error) {
 	if cfg.HTTP != nil {
 		p.web = newWeb(cfg.HTTP, cfg.Timing, p.log)
 	}
-	udp, err := new(net.ListenConfig).ListenPacket(context.Background(), "udp", cfg.Address)
-	if err != nil {
-		return nil, fmt.Errorf("quicport: %w", err)
+	udp := cfg.Conn
+	if udp == nil {
+		var err error
+		if udp, err = new(net.ListenConfig).ListenPacket(context.Background(), "udp", cfg.Address); err != nil {
+			return nil, fmt.Errorf("quicport: %w", err)
+		}
 	}
 	p.udp, p.transport.Conn = udp, udp
-	p.listener, err = p.transport.Listen(tlsConfig(cfg), quicConfig(cfg))
-	if err != nil {
+	var err error
+	if p.listener, err = p.transport.Listen(tlsConfig(cfg), quicConfig(cfg)); err != nil {
 		_ = udp.Close()
 		return nil, fmt.Errorf("quicport: %w", err)
 	}

@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"teamtalk/protocol"
+	"teamtalk/protocol/pdu"
+)
+
+const (
+	heartbeat   = 30 * time.Second // as WELCOME tells the client
+	silentBeats = 3                // without a PDU a session of the PC class is dead
+)
+
+// phase is how far an extended session has come.
+type phase = uint32
+
+const (
+	joining phase = iota // what is durable is not pushed to it
+	live                 // all that happens after extension.from is
+	gone                 // nothing durable is pushed any more
+)
+
+// extension is what a session has beyond a legacy one, from its HELLO on.
+type extension struct {
+	device  protocol.DeviceID   // fixed
+	client  protocol.ClientType // as HELLO says; fixed
+	version string              // of the client, for the log; fixed
+	epoch   protocol.Epoch      // of the session's tokens; fixed when the registry has the session
+	stopped chan struct{}       // closed when no request is carried out any more
+
+	phase   atomic.Uint32 // leaves live before the registry forgets the session
+	from    atomic.Uint64 // a Cursor: everything up to there was sent before it was live
+	asked   atomic.Int64  // unix milliseconds of the last request that was no heartbeat
+	leaving atomic.Bool   // is logging out by itself
+
+	behind  int       // events since the last CURSOR; guarded by hub.delivering
+	listed  bool      // in hub.dirty; guarded by hub.delivering
+	slot    int       // of the ring; guarded by its mutex
+	renewed time.Time // when the last CREDENTIAL was sent; belongs to keepCursors once the session is live
+
+	request context.Context // of the request being carried out, or nil; belongs to whoever does
+	stale   atomic.Bool     // the answers to it are of a node without a leader
+
+	mu      sync.Mutex // guards what follows
+	unacked []sentMessage
+}
+
+func newExtension() *extension {
+	x := &extension{stopped: make(chan struct{})}
+	x.asked.Store(time.Now().UnixMilli())
+	return x
+}
+
+// hub is what the extended sessions of a node share.
+type hub struct {
+	replica   Replica
+	replay    Replay
+	node      string
+	domain    string
+	endpoints func() []string
+
+	// delivered is the log index up to which every event has been queued for every live session that it concerns. Whoever loads it and finds a
+	// session live afterwards may tell it so [TT-SESS-4].
+	delivered atomic.Uint64
+
+	delivering sync.Mutex // held while a few entries are delivered; guards what follows
+	dirty      []*session // had an event, and may have had no CURSOR after it
+	due        []*session // have had so many that one is due
+
+	ring    ring
+	watch   watch
+	formers formers
+	marks   chan progress
+}
+
+func newHub(cfg *Config) *hub {
+	h := &hub{replica: cfg.Replica, replay: cfg.Replay, node: cfg.Node, domain: cfg.Domain, endpoints: cfg.Endpoints, marks: make(chan progress, marksWaiting)}
+	// The subscription exists: what happens after this index will be delivered, and what came before can be read.
+	h.delivered.Store(uint64(cfg.Replica.Applied()))
+	h.formers.by = make(map[deviceName][]*session)
+	h.watch.by = make(map[protocol.UserID]map[*session]struct{})
+	h.watch.who = make(map[*session]map[protocol.UserID]struct{})
+	return h
+}
+
+// takes reports whether a session is pushed the events of an entry. A legacy one gets all.
+func (s *session) takes(at protocol.Position) bool {
+	return s.ext == nil || s.ext.phase.Load() == live && at.Index > s.ext.from.Load()
+}
+
+// enliven makes a session live that has been sent all events up to next, and returns where it is live from, which may be further on; false: it has
+// ended.
+func (h *hub) enliven(s *session, next protocol.Cursor) (from protocol.Cursor, ok bool) {
+	h.delivering.Lock()
+	defer h.delivering.Unlock()
+	from = max(protocol.Cursor(h.delivered.Load()), next)
+	s.ext.from.Store(uint64(from))
+	s.ext.renewed = time.Now()
+	h.ring.add(s)
+	if !s.ext.phase.CompareAndSwap(joining, live) {
+		h.ring.remove(s)
+		return 0, false
+	}
+	return from, true
+}
+
+// forget is called when the registry has forgotten a session.
+func (h *hub) forget(s *session) {
+	h.ring.remove(s)
+	h.watch.forget(s)
+	h.formers.add(s)
+}
+
+// runBounded runs a handler of an extended session: a write that finds no leader fails in time, and a read without one says so [TT-SESS-18].
+func (s *session) runBounded(r *row, p pdu.PDU) {
+	ctx, cancel := context.WithTimeout(s.ctx, unavailableAfter)
+	defer cancel()
+	s.ext.request = ctx
+	s.ext.stale.Store(r.reads && s.srv.hub.replica.Ready() != nil)
+	s.run(r, p)
+	s.ext.stale.Store(false)
+	s.ext.request = nil
+}

@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"teamtalk/protocol"
+)
+
+// displacedWait is how long a session waits for the former ones of its device.
+const displacedWait = 2 * time.Second
+
+// formers are the extended sessions that have ended, but of which a request may still be carried out.
+type formers struct {
+	mu sync.Mutex // guards by
+	by map[deviceName][]*session
+}
+
+// deviceName tells the devices of all users apart.
+type deviceName struct {
+	user   protocol.UserID
+	device protocol.DeviceID
+}
+
+func (s *session) deviceName() deviceName { return deviceName{s.user, s.ext.device} }
+
+// add is called when the registry has forgotten a session.
+func (f *formers) add(s *session) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-s.ext.stopped:
+	default:
+		f.by[s.deviceName()] = append(f.by[s.deviceName()], s)
+	}
+}
+
+// remove is called when nothing of a session is carried out any more.
+func (f *formers) remove(s *session) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rest := slices.DeleteFunc(f.by[s.deviceName()], func(o *session) bool { return o == s })
+	if len(rest) == 0 {
+		delete(f.by, s.deviceName())
+		return
+	}
+	f.by[s.deviceName()] = rest
+}
+
+func (f *formers) of(name deviceName) []*session {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.by[name])
+}
+
+// stopped says that no request of the session is carried out any more.
+func (s *session) stopped() {
+	if s.ext != nil {
+		close(s.ext.stopped)
+		s.srv.hub.formers.remove(s)
+	}
+}
+
+// awaitFormer waits until nothing of the former connections of this device is carried out any more: what its client sends now must not be overtaken by
+// what it sent then. What they have parked is dropped, as the client repeats what has no ack [TT-SESS-3].
+func (s *session) awaitFormer() {
+	patience := time.NewTimer(displacedWait)
+	defer patience.Stop()
+	for _, old := range s.srv.hub.formers.of(s.deviceName()) {
+		old.parked.drop()
+		select {
+		case <-old.ext.stopped:
+		case <-patience.C:
+			return
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}

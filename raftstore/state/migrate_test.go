@@ -1,0 +1,108 @@
+package state
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.etcd.io/bbolt"
+
+	"teamtalk/protocol"
+)
+
+// oldNode is a node on a database that the program of format 1 wrote: what town does, then a password and a signature of
+// user 1, a message of user 2 to group 1, his reading and leaving, a file and a device for him. 16 entries in all.
+func oldNode(t *testing.T) *node {
+	f, err := os.Open("testdata/format1.db.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{TB: t, path: filepath.Join(t.TempDir(), "state"), span: dedupeSpan, clock: 1_700_000_100_000, index: 16, applied: 16}
+	if err := os.WriteFile(n.path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// rawContents is all that is in a database, of whatever format.
+func rawContents(t *testing.T, path string) map[string]string {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]string)
+	err = db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			return b.ForEach(func(k, v []byte) error {
+				all[string(name)+"/"+string(k)] = string(v)
+				return nil
+			})
+		})
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestFormat1 opens a database of the first format: it keeps its content, and everything works on it.
+func TestFormat1(t *testing.T) {
+	n := oldNode(t)
+	before := rawContents(t, n.path)
+	if len(before) < 40 {
+		t.Fatalf("only %d rows", len(before))
+	}
+	n.open()
+	t.Cleanup(n.close)
+	now := n.contents()
+	for _, name := range []string{metaFormat, metaProgram} {
+		delete(before, bMeta.name()+"/"+name)
+		delete(now, bMeta.name()+"/"+name)
+	}
+	if !sameContents(before, now) {
+		t.Error("the migration changed rows")
+	}
+	n.reopen() // as format 2
+
+	u, hash, err := n.Login("u1")
+	if err != nil || hash != "h" || u.Sign != "s" || u.Revoked != 0 {
+		t.Errorf("user %+v, %q, %v", u, hash, err)
+	}
+	msgs, err := n.History(2, protocol.WithUser(1), 0, 10)
+	if err != nil || len(msgs) != 2 || string(msgs[1].Data) != "one" || msgs[1].Extras != (protocol.Extras{}) {
+		t.Errorf("history %+v, %v", msgs, err)
+	}
+	events, next, err := n.EventsAfter(2, 0, 100)
+	if err != nil || next != 16 || len(events) != 8 {
+		t.Errorf("%d events up to %d, %v: %+v", len(events), next, err, events)
+	}
+	if again := n.do(keyed(text(1, protocol.WithUser(2), "one"), 1)).(protocol.SendResult); !again.Repeated || again.ID != 1 {
+		t.Errorf("a repeat across the versions: %+v", again)
+	}
+	c := text(1, protocol.WithUser(2), "three")
+	c.Extras.ReplyTo = 2
+	if res := n.do(c).(protocol.SendResult); res.ID != 3 {
+		t.Errorf("a new message: %+v", res)
+	}
+	n.do(&protocol.FoundCluster{Cluster: testCluster(1)})
+	n.do(&protocol.SetPassword{User: 1, Hash: "h2"})
+	n.do(&protocol.RevokeSessions{User: 2, Scope: protocol.RevokeDevice, Device: "d"})
+	if e, err := n.Revoked(1, "d", protocol.ClientIOS); err != nil || e != n.applied-1 {
+		t.Errorf("epoch of 1: %d, %v", e, err)
+	}
+	if e, err := n.Revoked(2, "d", protocol.ClientIOS); err != nil || e != n.applied {
+		t.Errorf("epoch of 2: %d, %v", e, err)
+	}
+}
