@@ -21,7 +21,6 @@ type Dialer struct {
 	connect func(context.Context, Route) (Conn, error) // open; a test of the race has another
 	lone    bool                                       // serves a single connection and ends with it
 	guests  guests
-	udp     udp
 
 	tcpSessions, quicSessions tls.ClientSessionCache
 
@@ -162,10 +161,8 @@ var errDialerClosed = errors.New("dial: the Dialer is closed")
 // Close breaks the connections that are still open, lets those that are being closed finish their goodbye, which takes at most 2 s, and frees what they
 // shared. A second Close does nothing.
 func (d *Dialer) Close() error {
-	if !d.guests.close() {
-		return nil
-	}
-	return d.udp.close()
+	d.guests.close()
+	return nil
 }
 
 // guest is a Conn as its Dialer sees it.
@@ -213,23 +210,17 @@ func (g *guests) run(job func()) {
 	g.mu.Unlock()
 }
 
-// close ends all; false: that has been done.
-func (g *guests) close() bool {
+// close ends all.
+func (g *guests) close() {
 	g.mu.Lock()
-	was := g.closed
 	g.closed = true
 	rest := make([]guest, 0, len(g.open))
 	for c := range g.open {
 		rest = append(rest, c)
 	}
 	g.mu.Unlock()
-	if was {
-		g.jobs.Wait()
-		return false
-	}
 	for _, c := range rest {
 		c.abort()
 	}
 	g.jobs.Wait()
-	return true
 }

@@ -33,25 +33,28 @@ const (
 	maxMoves = 16
 )
 
-// udp is the socket that all QUIC connections of a Dialer share.
-type udp struct {
-	mu     sync.Mutex // guards what follows
-	shared *socket
-	closed bool
-}
-
-// socket is a UDP socket with QUIC on it.
+// socket is a UDP socket with QUIC on it, for one connection.
 type socket struct {
 	pc        net.PacketConn
 	transport *quic.Transport
 }
+
+// noID gives connections ids of no length: with a socket to itself a connection needs none, and without, the client's address may change any
+// number of times, as NATs make it [TT-QUIC-5].
+type noID struct{}
+
+// GenerateConnectionID makes the empty id.
+func (noID) GenerateConnectionID() (quic.ConnectionID, error) { return quic.ConnectionID{}, nil }
+
+// ConnectionIDLen is 0.
+func (noID) ConnectionIDLen() int { return 0 }
 
 func (d *Dialer) newSocket(ctx context.Context) (*socket, error) {
 	pc, err := d.opts.Net.ListenPacket(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("no UDP socket: %w", err)
 	}
-	return &socket{pc: pc, transport: &quic.Transport{Conn: pc}}, nil
+	return &socket{pc: pc, transport: &quic.Transport{Conn: pc, ConnectionIDGenerator: noID{}}}, nil
 }
 
 func (s *socket) close() error {
@@ -66,74 +69,53 @@ func (s *socket) isClosed() bool {
 	return errors.Is(s.pc.SetWriteDeadline(time.Time{}), net.ErrClosed)
 }
 
-// socket returns the shared socket. One that has failed is given back as bad, and replaced.
-func (d *Dialer) socket(ctx context.Context, bad *socket) (*socket, error) {
-	u := &d.udp
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.closed {
-		return nil, errDialerClosed
-	}
-	if u.shared != nil && u.shared == bad {
-		_ = bad.close() // it is of no use any more
-		u.shared = nil
-	}
-	if u.shared == nil {
-		s, err := d.newSocket(ctx)
-		if err != nil {
-			return nil, err
-		}
-		u.shared = s
-	}
-	return u.shared, nil
+// flow is a connection and the socket it was made on.
+type flow struct {
+	conn *quic.Conn
+	on   *socket
 }
 
-func (u *udp) close() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.closed = true
-	if u.shared == nil {
-		return nil
-	}
-	return u.shared.close()
+// drop ends a flow on which nothing was said.
+func (f flow) drop() {
+	_ = f.conn.CloseWithError(0, "") // has no errors to tell
+	_ = f.on.close()                 // nobody else is on it
 }
 
 // openQUIC makes a connection and opens its session stream. The server sees the stream with the first bytes on it.
 func (d *Dialer) openQUIC(ctx context.Context, r Route) (guest, error) {
-	qc, err := d.dialQUIC(ctx, r)
+	f, err := d.dialQUIC(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	str, err := qc.OpenStream()
+	str, err := f.conn.OpenStream()
 	if err != nil {
-		_ = qc.CloseWithError(0, "") // has no errors to tell
+		f.drop()
 		return nil, fmt.Errorf("session stream: %w", err)
 	}
-	p := &quicPipe{Stream: str, conn: qc}
-	return &quicConn{stream: newStream(newLink(d, r, qc.RemoteAddr().String(), newClock()), p), pipe: p}, nil
+	p := &quicPipe{Stream: str, conn: f.conn, sockets: []*socket{f.on}}
+	return &quicConn{stream: newStream(newLink(d, r, f.conn.RemoteAddr().String(), newClock()), p), pipe: p}, nil
 }
 
 // dialQUIC tries the host's addresses as it tries routes.
-func (d *Dialer) dialQUIC(ctx context.Context, r Route) (*quic.Conn, error) {
+func (d *Dialer) dialQUIC(ctx context.Context, r Route) (flow, error) {
 	host, hostPort, err := r.address()
 	if err != nil {
-		return nil, err
+		return flow{}, err
 	}
 	addrs, err := d.lookup(ctx, host, hostPort)
 	if err != nil {
-		return nil, err
+		return flow{}, err
 	}
 	var errs []error
-	run := func(ctx context.Context, i int) (*quic.Conn, error) { return d.dialHost(ctx, host, addrs[i]) }
+	run := func(ctx context.Context, i int) (flow, error) { return d.dialHost(ctx, host, addrs[i]) }
 	lost := func(i int, err error) { errs = append(errs, fmt.Errorf("%v: %w", addrs[i], err)) }
-	drop := func(qc *quic.Conn) { _ = qc.CloseWithError(0, "") } // nothing was said on it
 	plan := starts{count: len(addrs), pause: d.opts.Stagger, waitAll: func(int) bool { return false }}
-	qc, _, later, ok := stagger(ctx, plan, run, lost, drop)
+	f, _, later, ok := stagger(ctx, plan, run, lost, flow.drop)
 	if !ok {
-		return nil, errors.Join(errs...)
+		return flow{}, errors.Join(errs...)
 	}
 	d.guests.run(later) // ends when the losers have seen that they are called off
-	return qc, nil
+	return f, nil
 }
 
 // lookup returns the addresses of a host, the two families in turns.
@@ -176,38 +158,39 @@ func (d *Dialer) lookup(ctx context.Context, host, hostPort string) ([]*net.UDPA
 	return out[:min(len(out), maxHosts)], nil
 }
 
-// dialHost does the handshake with one address; again when the server had no room for a moment, or the socket has failed.
-func (d *Dialer) dialHost(ctx context.Context, host string, to *net.UDPAddr) (*quic.Conn, error) {
-	conf := &quic.Config{KeepAlivePeriod: keepAlive, MaxIdleTimeout: quicIdle, HandshakeIdleTimeout: d.opts.Timeout,
-		MaxIncomingStreams: -1, MaxIncomingUniStreams: -1}
-	var bad *socket
+// dialHost does the handshake with one address; again when the server had no room for a moment, or the system took the socket away.
+func (d *Dialer) dialHost(ctx context.Context, host string, to *net.UDPAddr) (flow, error) {
 	pause := refusedPause
 	for attempt := 1; ; attempt++ {
-		s, err := d.socket(ctx, bad)
-		if err != nil {
-			return nil, err
-		}
-		qc, err := s.transport.Dial(ctx, to, d.opts.tlsConfig(host, d.quicSessions, native), conf)
-		if err == nil {
-			return qc, nil
-		}
-		refused, isTransport := errors.AsType[*quic.TransportError](err)
-		switch {
-		case attempt > refusals || ctx.Err() != nil:
-			return nil, err
-		case errors.Is(err, quic.ErrTransportClosed) || s.isClosed():
-			bad = s
-		case isTransport && refused.Remote && refused.ErrorCode == quic.ConnectionRefused:
-		default:
-			return nil, err
+		f, again, err := d.handshake(ctx, host, to)
+		if err == nil || !again || attempt > refusals || ctx.Err() != nil {
+			return f, err
 		}
 		select {
 		case <-time.After(rand.N(pause) + pause/2):
 			pause *= 2
 		case <-ctx.Done():
-			return nil, err
+			return flow{}, err
 		}
 	}
+}
+
+// handshake tries once; again tells whether another time may end differently.
+func (d *Dialer) handshake(ctx context.Context, host string, to *net.UDPAddr) (f flow, again bool, err error) {
+	s, err := d.newSocket(ctx)
+	if err != nil {
+		return f, false, err
+	}
+	qc, err := s.transport.Dial(ctx, to, d.opts.tlsConfig(host, d.quicSessions, native), &quic.Config{KeepAlivePeriod: keepAlive,
+		MaxIdleTimeout: quicIdle, HandshakeIdleTimeout: d.opts.Timeout, MaxIncomingStreams: -1, MaxIncomingUniStreams: -1})
+	if err == nil {
+		return flow{qc, s}, false, nil
+	}
+	refused, isTransport := errors.AsType[*quic.TransportError](err)
+	again = errors.Is(err, quic.ErrTransportClosed) || s.isClosed() ||
+		isTransport && refused.Remote && refused.ErrorCode == quic.ConnectionRefused
+	_ = s.close() // nobody is on it
+	return f, again, err
 }
 
 // quicPipe is the session stream of a connection.
@@ -216,7 +199,7 @@ type quicPipe struct {
 	conn *quic.Conn
 
 	mu      sync.Mutex // guards what follows
-	moved   []*socket  // that the connection is, or was, on besides the shared one
+	sockets []*socket  // that the connection is, or was, on
 	path    *quic.Path // that the connection is on; nil: the first
 	severed bool
 }
@@ -230,10 +213,10 @@ func (p *quicPipe) sever(code protocol.Code, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.severed = true
-	for _, s := range p.moved {
+	for _, s := range p.sockets {
 		_ = s.close() // nobody is on it any more
 	}
-	p.moved = nil
+	p.sockets = nil
 }
 
 // explain takes the server's code from the close of the connection.
@@ -259,6 +242,9 @@ var _ Rebinder = (*quicConn)(nil)
 // Rebind opens a new UDP socket, sees whether the server can be reached from it, and moves the connection there. If it fails, the connection stays where it was; a
 // server may let it if it moves more than twice within seconds. It is for one goroutine at a time.
 func (c *quicConn) Rebind(ctx context.Context) error {
+	if c.isClosed() {
+		return c.errClosed()
+	}
 	s, err := c.dialer.newSocket(ctx)
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
@@ -301,10 +287,10 @@ func (p *quicPipe) adopt(s *socket) error {
 	switch {
 	case p.severed:
 		return fmt.Errorf("dial: %w", net.ErrClosed)
-	case len(p.moved) >= maxMoves:
+	case len(p.sockets) > maxMoves:
 		return errors.New("dial: the connection has moved too often")
 	}
-	p.moved = append(p.moved, s)
+	p.sockets = append(p.sockets, s)
 	return nil
 }
 
