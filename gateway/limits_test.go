@@ -369,7 +369,7 @@ func TestConfigNamesWhatIsMissing(t *testing.T) {
 func TestQueueProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := &outQueue{}
-		q.init(rapid.IntRange(1, 5000).Draw(t, "limit"))
+		q.init(rapid.IntRange(1, 5000).Draw(t, "limit"), func() {}) // written below
 		var in, out []byte
 		taken := 0
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
@@ -413,6 +413,7 @@ func TestQueueProperty(t *testing.T) {
 				out = append(out, b[0])
 			}
 		}
+		q.drain() // has nothing to wait for
 		if string(in) != string(out) || q.waiting() != 0 {
 			t.Fatalf("in %v, out %v, waiting %d", in, out, q.waiting())
 		}

@@ -29,12 +29,16 @@ type frame struct {
 
 // outQueue holds the frames that wait for one connection [TT-LIMIT-3]. Pushes and answers are bounded apart: a long answer to the client
 // must not make it lose its session to the next push. Bytes count until they are written.
+//
+// Whoever writes comes with the first frame and goes with the last: an idle connection, as most are, needs no goroutine for it.
 type outQueue struct {
-	limit int // bytes of pushes, and of answers before reading pauses
+	limit int    // bytes of pushes, and of answers before reading pauses
+	write func() // takes until there is nothing to take
 
 	mu      sync.Mutex // guards what follows
-	work    sync.Cond  // there is something to write, or the queue closes
+	idle    sync.Cond  // nobody writes, and nothing is left to write
 	room    sync.Cond  // answers went below the limit, or the queue closes; several may wait
+	active  bool       // write runs, or is about to
 	frames  []frame
 	head    int      // of frames: those before are gone
 	batch   [][]byte // being written
@@ -46,9 +50,9 @@ type outQueue struct {
 	behind  []frame
 }
 
-func (q *outQueue) init(limit int) {
-	q.limit = limit
-	q.work.L = &q.mu
+func (q *outQueue) init(limit int, write func()) {
+	q.limit, q.write = limit, write
+	q.idle.L = &q.mu
 	q.room.L = &q.mu
 }
 
@@ -108,7 +112,9 @@ func (q *outQueue) release() {
 		q.addLocked(f)
 	}
 	q.behind = nil
-	q.work.Signal()
+	if !q.active {
+		q.idle.Broadcast()
+	}
 }
 
 func (q *outQueue) addLocked(f frame) {
@@ -122,8 +128,18 @@ func (q *outQueue) addLocked(f frame) {
 		q.frames, q.head = q.frames[:rest], 0
 	}
 	q.frames = append(q.frames, f)
-	if len(q.frames)-q.head == 1 {
-		q.work.Signal()
+	if !q.active {
+		q.active = true
+		go q.write() // ends when there is nothing to take; joined by drain
+	}
+}
+
+// drain waits until all that was queued is written, or thrown away. The queue has been closed.
+func (q *outQueue) drain() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.active || q.held {
+		q.idle.Wait()
 	}
 }
 
@@ -132,7 +148,6 @@ func (q *outQueue) close() {
 	q.mu.Lock()
 	q.closing = true
 	q.mu.Unlock()
-	q.work.Signal()
 	q.room.Broadcast()
 }
 
@@ -142,7 +157,6 @@ func (q *outQueue) abort() {
 	q.closing = true
 	q.frames, q.head, q.behind = nil, 0, nil
 	q.mu.Unlock()
-	q.work.Signal()
 	q.room.Broadcast()
 }
 
@@ -159,15 +173,14 @@ func (q *outQueue) waitShare(share int) bool {
 	return !q.closing
 }
 
-// take waits for frames and returns as many as go into one write; false at the end. The former batch counts as written.
+// take returns as many frames as go into one write; false when there are none: then whoever writes has to end. The former batch counts as written.
 func (q *outQueue) take() ([][]byte, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.writtenLocked()
-	for len(q.frames) == 0 && (!q.closing || q.held) {
-		q.work.Wait()
-	}
 	if len(q.frames) == 0 {
+		q.active = false
+		q.idle.Broadcast()
 		return nil, false
 	}
 	size := 0
@@ -218,17 +231,16 @@ func (q *outQueue) waiting() int {
 	return q.answers + q.pushes
 }
 
-// writeLoop writes what is queued until the queue ends; ServeConn joins it.
-func (s *session) writeLoop() {
+// write writes what is queued until there is nothing left.
+func (s *session) write() {
 	for {
 		batch, ok := s.out.take()
 		if !ok {
 			return
 		}
 		if err := s.conn.Write(batch); err != nil {
-			s.out.abort()
+			s.out.abort() // the next take finds nothing
 			s.end(ending{reason: reasonWriteFailed, now: true})
-			return
 		}
 	}
 }

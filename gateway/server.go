@@ -1,8 +1,8 @@
 // Package gateway serves the clients: it reads their requests from whatever transport they come by, has the services carry them out, and pushes
 // to them what happens. It translates between PDUs and the words of package protocol and decides nothing itself.
 //
-// A connection is one call of ServeConn. Two goroutines belong to it: the caller's, which reads and carries out requests, and one that writes.
-// Two more come and go: one that waits for messages on their way through the log, one that carries out requests which the rate limit holds.
+// A connection is one call of ServeConn. One goroutine belongs to it, the caller's, which reads. Three more come and go: one that writes, one that
+// waits for messages on their way through the log, one that carries out requests in their order.
 package gateway
 
 import (

@@ -56,12 +56,6 @@ func (srv *Server) ServeConn(ctx context.Context, conn transport.Conn) {
 	}
 	defer srv.dismiss(s)
 
-	written := make(chan struct{})
-	go func() { // ends with the queue
-		defer close(written)
-		s.writeLoop()
-	}()
-
 	s.readLoop()
 
 	end := s.endingOf()
@@ -76,7 +70,7 @@ func (srv *Server) ServeConn(ctx context.Context, conn transport.Conn) {
 	}
 	s.out.close() // then written,
 	flush := time.AfterFunc(srv.timing.Flush, func() { _ = conn.Close(end.code) })
-	<-written
+	s.out.drain()
 	flush.Stop()
 	s.linger(end) // and the client may read it before the connection closes.
 	s.cancel()
@@ -86,7 +80,7 @@ func (srv *Server) ServeConn(ctx context.Context, conn transport.Conn) {
 func (srv *Server) newSession(ctx context.Context, conn transport.Conn) *session {
 	s := &session{srv: srv, conn: conn, id: newConnID(), addr: conn.RemoteAddr().Addr(), sequence: newSequence()}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.out.init(srv.limits.QueueBytes)
+	s.out.init(srv.limits.QueueBytes, s.write)
 	s.sends.init(s)
 	s.parked.init(s)
 	return s

@@ -80,12 +80,16 @@ func New(tb testing.TB, config ServerConfig) *Server {
 	}
 	s := &Server{Dir: config.Dir, config: config, logs: logs}
 	tb.Cleanup(func() {
-		s.Kill()
 		if trouble := s.trouble(); trouble != "" {
 			tb.Errorf("the server's log has %q", trouble)
 		}
+		tail := 6000
+		if tb.Failed() && os.Getenv("TT_STACKS") != "" && s.quit() {
+			tail = 200_000
+		}
+		s.Kill()
 		if tb.Failed() {
-			tb.Logf("what the server said last:\n%s", s.Log(6000))
+			tb.Logf("what the server said last:\n%s", s.Log(tail))
 		}
 		_ = logs.Close() // read above; nothing is left to lose
 	})
@@ -152,6 +156,19 @@ func (s *Server) Kill() {
 	}
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // fails only if it is gone
 	<-s.exited
+}
+
+// quit has a process that still runs say what all its goroutines do, which ends it; false: it had ended.
+func (s *Server) quit() bool {
+	if s.exited == nil {
+		return false
+	}
+	select {
+	case <-s.exited:
+		return false
+	default:
+	}
+	return s.cmd.Process.Signal(syscall.SIGQUIT) == nil && s.Wait(Patience) != nil
 }
 
 // Stop asks the process to leave (SIGTERM) and waits for it; the error is how it ended, nil for status 0.

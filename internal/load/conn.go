@@ -42,7 +42,15 @@ type Conn struct {
 }
 
 // login connects and logs in the n-th user. The deadlines of the connection are the caller's again afterwards.
-func login(ctx context.Context, t Target, n int) (*Conn, error) {
+func login(ctx context.Context, t Target, n int) (c *Conn, err error) {
+	err = unlessRefused(ctx, func() error {
+		c, err = loginOnce(ctx, t, n)
+		return err
+	})
+	return c, err
+}
+
+func loginOnce(ctx context.Context, t Target, n int) (*Conn, error) {
 	w, err := t.open(ctx)
 	if err != nil {
 		return nil, err

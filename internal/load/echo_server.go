@@ -159,16 +159,20 @@ func listenQUICEcho(server, client *tls.Config) (*echoServer, error) {
 			})
 		}
 	})
-	s.dial = func(ctx context.Context) (io.ReadWriteCloser, error) {
-		c, err := quic.DialAddr(ctx, l.Addr().String(), client, nil)
-		if err != nil {
-			return nil, err
-		}
-		stream, err := c.OpenStreamSync(ctx)
-		if err != nil {
-			return nil, errors.Join(err, c.CloseWithError(0, ""))
-		}
-		return quicEcho{stream, c}, nil
+	s.dial = func(ctx context.Context) (e io.ReadWriteCloser, err error) {
+		err = unlessRefused(ctx, func() error {
+			c, err := quic.DialAddr(ctx, l.Addr().String(), client, nil)
+			if err != nil {
+				return err
+			}
+			stream, err := c.OpenStreamSync(ctx)
+			if err != nil {
+				return errors.Join(err, c.CloseWithError(0, ""))
+			}
+			e = quicEcho{stream, c}
+			return nil
+		})
+		return e, err
 	}
 	return s, nil
 }

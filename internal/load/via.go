@@ -13,6 +13,9 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
 
 	"teamtalk/client/dial"
 )
@@ -182,5 +185,23 @@ func (r *roads) cut() {
 			_ = t.SetLinger(0) // fails only when closed
 		}
 		_ = c.Close() // fails only when closed
+	}
+}
+
+// refusals is how often a QUIC server may say that it has no room for a new connection at the moment, which it also does after the handshake.
+const refusals = 10
+
+// unlessRefused tries again, with jitter, as long as QUIC says CONNECTION_REFUSED [TT-QUIC-7].
+func unlessRefused(ctx context.Context, connect func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := connect()
+		if refused, ok := errors.AsType[*quic.TransportError](err); !ok || refused.ErrorCode != quic.ConnectionRefused || attempt == refusals {
+			return err
+		}
+		select {
+		case <-time.After(rand.N(time.Duration(attempt) * 50 * time.Millisecond)):
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
