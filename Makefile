@@ -8,7 +8,7 @@ GO ?= go
 # Tools are pinned in a module of their own, so that what they need is no dependency of the server.
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 # How long each fuzz target runs; how long each combination of "make bench" is measured; where the benchmark keeps its data.
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 CELL ?= 10s
 BENCHDIR ?= .
 
@@ -64,7 +64,7 @@ fmt-check:
 lint:
 	$(TOOL) golangci-lint run
 
-# Fifty rounds of kill -9 under load, and whatever else takes long.
+# Fifty rounds of kill -9 under load, ten blackouts on a lossy path over every transport, and whatever else takes long.
 soak:
 	TT_SOAK=1 $(GO) test -count=1 -v -timeout 2h ./internal/e2e
 
