@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"teamtalk/internal/admin"
+	"teamtalk/internal/texttable"
 )
 
 type departmentCmd struct {
@@ -17,8 +18,8 @@ type departmentCmd struct {
 	Enable  departmentEnableCmd  `cmd:"" help:"Show a department to clients again."`
 }
 
-func departmentTable(departments ...admin.Department) table {
-	t := table{{"ID", "NAME", "PARENT", "PRIORITY", "STATUS"}}
+func departmentTable(departments ...admin.Department) texttable.Table {
+	t := texttable.Table{{"ID", "NAME", "PARENT", "PRIORITY", "STATUS"}}
 	for _, d := range departments {
 		status := "active"
 		if d.Disabled {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"teamtalk/internal/admin"
+	"teamtalk/internal/texttable"
 	"teamtalk/protocol"
 )
 
@@ -19,8 +20,8 @@ type groupCmd struct {
 	Members groupMembersCmd `cmd:"" help:"Add members to a group or remove them."`
 }
 
-func groupTable(groups ...admin.Group) table {
-	t := table{{"ID", "NAME", "TYPE", "CREATOR", "VERSION", "STATUS"}}
+func groupTable(groups ...admin.Group) texttable.Table {
+	t := texttable.Table{{"ID", "NAME", "TYPE", "CREATOR", "VERSION", "STATUS"}}
 	for _, g := range groups {
 		status := "open"
 		if g.Closed {

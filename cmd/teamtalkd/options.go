@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"teamtalk/internal/node"
+	"teamtalk/internal/texttable"
 )
 
 // optionFlags makes a flag for every option of the configuration, so that options are declared in one place only
@@ -78,7 +79,7 @@ func (c *configCmd) Run(term *terminal) error {
 	if c.JSON {
 		return printJSON(term.out, shown)
 	}
-	t := table{{"KEY", "VALUE", "FROM", "FLAG", "MEANING"}}
+	t := texttable.Table{{"KEY", "VALUE", "FROM", "FLAG", "MEANING"}}
 	for _, o := range shown {
 		help := o.Help
 		if !o.Exists {
@@ -86,5 +87,5 @@ func (c *configCmd) Run(term *terminal) error {
 		}
 		t = append(t, []string{o.Key, orDash(o.Value), string(o.From), o.Flag, help})
 	}
-	return t.print(term.out)
+	return t.Print(term.out)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"teamtalk/internal/admin"
+	"teamtalk/internal/texttable"
 )
 
 // target says which running server an operator command is for, and in which form it answers.
@@ -53,11 +54,11 @@ func (t *target) client() (*admin.Client, error) {
 }
 
 // answer prints v as JSON if that was asked for, else the table.
-func (t *target) answer(term *terminal, v any, rows table) error {
+func (t *target) answer(term *terminal, v any, rows texttable.Table) error {
 	if t.JSON {
 		return printJSON(term.out, v)
 	}
-	return rows.print(term.out)
+	return rows.Print(term.out)
 }
 
 // passwordFlag is how a password is given: never in a log, and on the command line only if the operator insists.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"teamtalk/internal/admin"
+	"teamtalk/internal/texttable"
 	"teamtalk/protocol"
 )
 
@@ -43,8 +44,8 @@ func (f *userFields) edit() (admin.UserEdit, error) {
 	return e, nil
 }
 
-func userTable(users ...admin.User) table {
-	t := table{{"ID", "NAME", "NICK", "DEPARTMENT", "STATUS", "EMAIL", "PHONE"}}
+func userTable(users ...admin.User) texttable.Table {
+	t := texttable.Table{{"ID", "NAME", "NICK", "DEPARTMENT", "STATUS", "EMAIL", "PHONE"}}
 	for _, u := range users {
 		t = append(t, []string{fmt.Sprint(u.ID), u.Name, orDash(u.Nick), fmt.Sprint(u.Department), u.Status.String(), orDash(u.Email), orDash(u.Phone)})
 	}
@@ -126,7 +127,7 @@ func (c *userShowCmd) Run(term *terminal) error {
 		if err != nil {
 			return err
 		}
-		return c.answer(term, u, table{{"id", fmt.Sprint(u.ID)}, {"name", u.Name}, {"nick", orDash(u.Nick)}, {"gender", u.Gender.String()},
+		return c.answer(term, u, texttable.Table{{"id", fmt.Sprint(u.ID)}, {"name", u.Name}, {"nick", orDash(u.Nick)}, {"gender", u.Gender.String()},
 			{"department", fmt.Sprint(u.Department)}, {"status", u.Status.String()}, {"email", orDash(u.Email)}, {"phone", orDash(u.Phone)},
 			{"domain", orDash(u.Domain)}, {"avatar", orDash(u.Avatar)}, {"sign", orDash(u.Sign)},
 			{"created", u.Created.Format(timeFormat)}, {"updated", u.Updated.Format(timeFormat)}})

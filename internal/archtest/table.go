@@ -76,12 +76,13 @@ func ImportTable() Table {
 			{Dir: "internal/simnet/netns", Why: "faulty networks between namespaces of the kernel", Imports: []string{"internal/simnet"}, Modules: []string{sys}},
 			{Dir: "internal/archtest", Why: "these rules", TestImports: nil},
 			{Dir: "internal/load", Why: "the load generator's connections, modes and figures",
-				Imports: []string{"protocol/...", "client/..."}, Modules: []string{proto, "github.com/HdrHistogram/hdrhistogram-go", sync, sys,
-					"github.com/coder/websocket", "github.com/quic-go/quic-go"}}, // raw echoes of the libraries, to compare with
-
+				Imports: []string{"protocol/...", "client/..."}, Modules: []string{proto, "github.com/HdrHistogram/hdrhistogram-go", sync, sys, "github.com/coder/websocket", "github.com/quic-go/quic-go"}},
+			{Dir: "internal/texttable", Why: "tables for terminals"},
+			{Dir: "internal/terminal", Why: "the terminal client between its flags and the SDK: profile, sessions, names, lines", Imports: []string{"client/...", "internal/texttable"}},
+			{Dir: "internal/doctor", Why: "finds out why a client can't reach its server", Imports: []string{"client/dial"}, Modules: []string{"golang.org/x/net"}},
+			{Dir: "cmd/teamtalk", Why: "the terminal client: flags only", Imports: []string{"client/...", "internal/terminal", "internal/doctor", "internal/texttable", "internal/obs"}, Modules: []string{kong, "golang.org/x/term"}, TestImports: []string{"internal/e2e"}},
 			{Dir: "cmd/teamtalkd", Why: "the server and the operators' commands: flags only",
-				Imports: []string{"internal/node", "internal/admin", "internal/obs"},
-				Modules: []string{kong, "github.com/schollz/progressbar/v3", "golang.org/x/term"}},
+				Imports: []string{"internal/node", "internal/admin", "internal/texttable", "internal/obs"}, Modules: []string{kong, "github.com/schollz/progressbar/v3", "golang.org/x/term"}},
 			{Dir: "cmd/ttload", Why: "the load generator: flags only", Imports: []string{"internal/load"}, Modules: []string{kong}},
 		},
 	}

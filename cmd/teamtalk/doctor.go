@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"teamtalk/internal/doctor"
+	"teamtalk/internal/terminal"
+	"teamtalk/internal/texttable"
+)
+
+// errNoWay is the exit code of a doctor who has told everything.
+var errNoWay = errors.New("no way in")
+
+type doctorCmd struct {
+	access
+	PlainURL string        `name:"plain-url" placeholder:"URL" help:"Ask this by plain HTTP for the time and for login pages; else http://HOST/lp."`
+	Each     time.Duration `default:"5s" help:"How long each check may take; all are made at once. [5s]"`
+}
+
+// Run examines the way to the server; no login is needed.
+func (c *doctorCmd) Run(ctx context.Context, t *terminalIO) error {
+	_, full, err := c.resolve(t)
+	if err != nil {
+		return err
+	}
+	if len(full.Servers) == 0 {
+		return errors.New("which server? --server ADDRESS")
+	}
+	trust, err := terminal.Trust(full.CA)
+	if err != nil {
+		return err
+	}
+	r, err := doctor.Examine(ctx, doctor.Config{Addresses: full.Servers, TLS: trust, AllowPlain: full.AllowPlain, Timeout: c.Each, PlainURL: c.PlainURL})
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	if err := printReport(t, r); err != nil {
+		return err
+	}
+	if !r.OK() {
+		return errNoWay
+	}
+	return nil
+}
+
+func printReport(t *terminalIO, r *doctor.Report) error {
+	rows := texttable.Table{{"CHECK", "TARGET", "RESULT", "TIME", "DETAIL"}}
+	for _, check := range r.Checks {
+		result, target := "ok", check.Target
+		switch {
+		case !check.OK && check.What == "http" && check.Err != nil:
+			result = "none" // no way needs it; it would only have told more
+		case !check.OK:
+			result = "FAILED"
+		}
+		if check.Proxy != "" {
+			target += " through " + check.Proxy
+		}
+		rows = append(rows, []string{check.What, target, result, check.Took.Round(100 * time.Microsecond).String(), check.Detail})
+	}
+	if err := rows.Print(t.out); err != nil {
+		return err
+	}
+	for _, f := range r.Findings {
+		if _, err := fmt.Fprintf(t.out, "\n%s: %s\n  next: %s\n", f.Kind, texttable.Printable(f.What), texttable.Printable(f.Next)); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(t.out, "\n%s\n", r.Summary())
+	return err
+}

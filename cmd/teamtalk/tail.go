@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"teamtalk/client"
+	"teamtalk/internal/terminal"
+)
+
+type tailCmd struct {
+	access
+	JSON bool `name:"json" help:"A JSON object a line, by its field event: message, mark, read, removed, group, profile, presence, signal, file or gap."`
+	Read bool `help:"Mark as read what is printed."`
+}
+
+// Help names the fields.
+func (c *tailCmd) Help() string {
+	return `The fields of --json:
+  message   conversation (user:ID or group:ID), conversation_name, id, from, from_name, mine, time, type (text, voice, unreadable),
+            text; where there is one: client_msg_id, reply_to, state (recalled, burned)
+  mark      conversation, conversation_name, user, user_name, delivered, read: how far another user has received and read
+  read      conversation, conversation_name, read: how far you have read, perhaps elsewhere
+  removed   conversation, conversation_name
+  group     conversation, conversation_name, by, change (added, removed), users, user_names, members
+  profile   user, user_name, and sign or avatar
+  presence  user, user_name, online
+  signal    user, user_name, data
+  file      user, user_name, data (the file's name)
+  gap       why: events were missed that will not come; see history`
+}
+
+// Run prints until interrupted.
+func (c *tailCmd) Run(ctx context.Context, t *terminalIO) error {
+	p, full, err := c.resolve(t)
+	if err != nil {
+		return err
+	}
+	opening, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	s, err := p.Open(opening, terminal.ForTail, full)
+	if err != nil {
+		return err
+	}
+	err = c.follow(ctx, t, s)
+	if closed := s.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+func (c *tailCmd) follow(ctx context.Context, t *terminalIO, s *terminal.Session) error {
+	for {
+		select {
+		case ev, ok := <-s.Events():
+			if !ok {
+				return s.Err()
+			}
+			if err := c.show(ctx, t, s, ev); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (c *tailCmd) show(ctx context.Context, t *terminalIO, s *terminal.Session, ev client.Event) error {
+	if state, ok := ev.(*client.StateChanged); ok {
+		t.say("teamtalk: %s\n", stateLine(state))
+		return nil
+	}
+	line := s.Line(ctx, ev)
+	if line == nil {
+		return nil
+	}
+	var err error
+	if c.JSON {
+		err = printJSON(t, line)
+	} else {
+		_, err = fmt.Fprintln(t.out, line)
+	}
+	if err != nil {
+		return err
+	}
+	if m, ok := ev.(*client.Message); ok && c.Read && !m.Mine {
+		return s.MarkRead(ctx, m.Session, m.ID)
+	}
+	return nil
+}
+
+func stateLine(ev *client.StateChanged) string {
+	switch ev.State {
+	case client.Online:
+		how := "anew"
+		if ev.Resumed {
+			how = "resumed"
+		}
+		return fmt.Sprintf("online by %s, %s in %s (%s)", ev.Route.Transport, how, ev.Took.Round(time.Millisecond), ev.Route)
+	case client.Offline:
+		again := ""
+		if !ev.RetryAt.IsZero() {
+			again = fmt.Sprintf(", trying again in %s", max(0, time.Until(ev.RetryAt)).Round(100*time.Millisecond))
+		}
+		return fmt.Sprintf("offline%s: %s", again, terminal.FirstLine(ev.Why))
+	case client.Kicked:
+		return "ended by the server: " + terminal.FirstLine(ev.Why)
+	case client.Connecting:
+	}
+	return "connecting"
+}
