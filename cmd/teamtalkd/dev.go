@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -74,6 +75,9 @@ func (c *devCmd) welcome(cfg *node.Config, n *node.Node) string {
 	}
 	if a, ok := at["tls"]; ok && n.CA().File != "" {
 		fmt.Fprintf(&b, "  curl --cacert %s https://%s/msg_server\n", shellQuote(n.CA().File), a)
+		terminalClient := filepath.Join(filepath.Dir(self), "teamtalk")
+		fmt.Fprintf(&b, "  %s login --server %s --ca %s user1\n", terminalClient, a, shellQuote(n.CA().File))
+		fmt.Fprintf(&b, "  %s send user2 hello\n", terminalClient)
 	}
 	if a, ok := at["ops"]; ok {
 		fmt.Fprintf(&b, "  curl http://%s/readyz\n", a)
