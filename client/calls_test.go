@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -95,10 +96,12 @@ func TestInterrupted(t *testing.T) {
 		r.drain()
 		var armed atomic.Bool
 		armed.Store(true)
-		r.server.after = func(_ *fakeConn, p pdu.PDU) {
-			if (p.Header.Command == pdu.CmdMsgListReq || p.Header.Command == pdu.CmdGroupCreateReq) && armed.Swap(false) {
-				r.server.cut(true)
+		r.server.hook = func(c *fakeConn, p pdu.PDU) bool {
+			if (p.Header.Command != pdu.CmdMsgListReq && p.Header.Command != pdu.CmdGroupCreateReq) || !armed.Swap(false) {
+				return false
 			}
+			c.breaks(io.ErrUnexpectedEOF, true) // for all the client knows, it was carried out
+			return true
 		}
 		if _, err := c.History(t.Context(), inAlice(), 0, 1); err != nil {
 			t.Error(err)
