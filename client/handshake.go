@@ -20,8 +20,6 @@ const (
 	helloVersion = 1
 	welcomeTime  = 2 * time.Second  // [TT-SESS-23]
 	loginTime    = 20 * time.Second // without a word from the server
-	// cmdQueue is QUEUE: the login waits for its turn.
-	cmdQueue pdu.Command = 0x0908
 )
 
 // greeted is what a handshake came to.
@@ -150,7 +148,7 @@ func (e *engine) login(ctx context.Context, l *link) error {
 	})
 	var answer *pb.IMLoginRes
 	err := l.await(ctx, loginTime, func(p pdu.PDU) (bool, bool, error) {
-		if p.Header.Command == cmdQueue {
+		if p.Header.Command == pdu.CmdQueue {
 			l.send(pdu.CmdHeartbeat, 0, &pb.IMHeartBeat{}) // so that nobody on the way takes the connection for dead
 			return false, true, nil
 		}

@@ -94,6 +94,18 @@ type Extras struct {
 	BurnAfter   uint32 // seconds from reading to deletion; 0: stays
 }
 
+// Deletion is how the content of a message went, as on the wire.
+type Deletion uint8
+
+// Deletions; 0: it is there.
+const (
+	Recalled Deletion = 1 // taken back by its author, or out of a group by its creator
+	Burned   Deletion = 2 // by its time, its author or its reader; only what was sent to be burned
+)
+
+// Valid reports whether it is one of the two.
+func (d Deletion) Valid() bool { return d == Recalled || d == Burned }
+
 // Message is one stored message.
 type Message struct {
 	Conversation Conversation
@@ -104,6 +116,7 @@ type Message struct {
 	Data         []byte // as received: text is base64 ciphertext
 	ClientMsgID  ClientMsgID
 	Extras       Extras
+	Deleted      Deletion // with it Data is empty, and of Extras only BurnAfter is left [TT-DEL-4]
 	At           Position
 }
 

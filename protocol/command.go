@@ -38,6 +38,8 @@ const (
 	KindEditGroup         CommandKind = 17
 	KindFoundCluster      CommandKind = 18
 	KindRevokeSessions    CommandKind = 19
+	KindDeleteMessage     CommandKind = 20
+	KindBurnDue           CommandKind = 21
 )
 
 // SendMessage stores a message and gives it the next id of its conversation [TT-MSG-4]. A repeat of a ClientMsgID of
@@ -223,4 +225,24 @@ type RevokeSessions struct {
 	User   UserID      `cbor:"1,keyasint"`
 	Scope  RevokeScope `cbor:"2,keyasint"`
 	Device DeviceID    `cbor:"3,keyasint,omitempty"` // RevokeDevice only
+}
+
+// DeleteMessage takes the content of a message away, for everybody. Recalled: by its author for Within after it was sent, by the creator of the
+// group whenever he likes. Burned: of what was sent to be burned, by its author or its reader [TT-DEL-1] [TT-DEL-2].
+type DeleteMessage struct {
+	Actor    UserID   `cbor:"1,keyasint"`
+	Session  Session  `cbor:"2,keyasint"` // as the actor sees it
+	ID       MsgID    `cbor:"3,keyasint"`
+	Deletion Deletion `cbor:"4,keyasint"`
+	Within   int64    `cbor:"5,keyasint,omitempty"` // milliseconds; set by the rules, never by a client
+}
+
+// BurnDue burns the messages whose time has come when the command is stamped, the earliest first, at most Limit.
+type BurnDue struct {
+	Limit uint32 `cbor:"1,keyasint"`
+}
+
+// BurnDueResult answers BurnDue.
+type BurnDueResult struct {
+	Burned int
 }

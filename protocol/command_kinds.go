@@ -57,6 +57,12 @@ func (*FoundCluster) Kind() CommandKind { return KindFoundCluster }
 // Kind is KindRevokeSessions.
 func (*RevokeSessions) Kind() CommandKind { return KindRevokeSessions }
 
+// Kind is KindDeleteMessage.
+func (*DeleteMessage) Kind() CommandKind { return KindDeleteMessage }
+
+// Kind is KindBurnDue.
+func (*BurnDue) Kind() CommandKind { return KindBurnDue }
+
 // NewCommand is an empty command of the given kind to decode into; nil if the kind is not known.
 func NewCommand(k CommandKind) Command {
 	switch k {
@@ -98,6 +104,10 @@ func NewCommand(k CommandKind) Command {
 		return new(FoundCluster)
 	case KindRevokeSessions:
 		return new(RevokeSessions)
+	case KindDeleteMessage:
+		return new(DeleteMessage)
+	case KindBurnDue:
+		return new(BurnDue)
 	}
 	return nil
 }

@@ -16,6 +16,16 @@ type MessageSent struct {
 	Members []UserID
 }
 
+// MessageDeleted: the content of a message is gone. The event has a position of its own, later than the message's.
+type MessageDeleted struct {
+	Conversation Conversation
+	ID           MsgID
+	Kind         Deletion
+	By           UserID // 0: its time had come
+	// Members are the group's at that moment, ascending, shared: do not modify. Nil for one-to-one, and in a replay.
+	Members []UserID
+}
+
 // ReadMoved: a user's read position moved forward.
 type ReadMoved struct {
 	User    UserID
@@ -88,6 +98,7 @@ type Jumped struct {
 }
 
 func (MessageSent) isEvent()      {}
+func (MessageDeleted) isEvent()   {}
 func (ReadMoved) isEvent()        {}
 func (SessionRemoved) isEvent()   {}
 func (GroupCreated) isEvent()     {}

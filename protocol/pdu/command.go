@@ -40,8 +40,16 @@ func (c Command) extensionName() string {
 		return "DRAIN"
 	case CmdError:
 		return "ERROR"
+	case CmdQueue:
+		return "QUEUE"
 	case CmdBye:
 		return "BYE"
+	case CmdDeleteReq:
+		return "DELETE_REQ"
+	case CmdDeleteRsp:
+		return "DELETE_RSP"
+	case CmdDeleted:
+		return "DELETED"
 	case CmdMark:
 		return "MARK"
 	}
@@ -185,12 +193,16 @@ const (
 	CmdAck        Command = 0x0905
 	CmdDrain      Command = 0x0906
 	CmdError      Command = 0x0907
+	CmdQueue      Command = 0x0908
 	CmdBye        Command = 0x0909
 )
 
 // Chat extension.
 const (
-	CmdMark Command = 0x0a04
+	CmdDeleteReq Command = 0x0a01
+	CmdDeleteRsp Command = 0x0a02
+	CmdDeleted   Command = 0x0a03
+	CmdMark      Command = 0x0a04
 )
 
 // Between the servers of a legacy cluster.

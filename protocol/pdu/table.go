@@ -194,6 +194,10 @@ var table = []Info{
 	{Command: CmdAck, Direction: ClientToServer, Family: FamilySession, New: message[sessionpb.Ack], NeedsLogin: true},
 	{Command: CmdDrain, Direction: ServerToClient, Family: FamilySession, New: message[sessionpb.Drain], NeedsLogin: true},
 	{Command: CmdError, Direction: ServerToClient, Family: FamilySession, New: message[sessionpb.Error], NeedsLogin: true},
+	{Command: CmdQueue, Direction: ServerToClient, Family: FamilySession, New: message[sessionpb.Queue]},
 	{Command: CmdBye, Direction: Both, Family: FamilySession, New: message[sessionpb.Bye]},
+	{Command: CmdDeleteReq, Direction: ClientToServer, Family: FamilySession, New: message[chatpb.DeleteReq], NeedsLogin: true},
+	{Command: CmdDeleteRsp, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.DeleteRsp], NeedsLogin: true},
+	{Command: CmdDeleted, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.Deleted], NeedsLogin: true},
 	{Command: CmdMark, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.Mark], NeedsLogin: true},
 }

@@ -60,7 +60,7 @@ func TestBeforeLogin(t *testing.T) {
 			t.Errorf("%v on the %v port", row.Command, row.Port)
 		}
 	}
-	want := []pdu.Command{pdu.CmdAddressReq, pdu.CmdLoginReq, pdu.CmdFileLoginReq, pdu.CmdHeartbeat, pdu.CmdHello, pdu.CmdBye}
+	want := []pdu.Command{pdu.CmdAddressReq, pdu.CmdLoginReq, pdu.CmdFileLoginReq, pdu.CmdHeartbeat, pdu.CmdHello, pdu.CmdQueue, pdu.CmdBye}
 	if !slices.Equal(free, want) {
 		t.Errorf("%v, want %v", free, want)
 	}
@@ -129,6 +129,8 @@ func TestCommandNames(t *testing.T) {
 		{pdu.CmdInnerFileAddressRes, "CID_OTHER_FILE_SERVER_IP_RSP", 7},
 		{pdu.CmdCallReport, "0x0735", 7},
 		{pdu.CmdHello, "HELLO", 9},
+		{pdu.CmdQueue, "QUEUE", 9},
+		{pdu.CmdDeleted, "DELETED", 10},
 		{pdu.CmdMark, "MARK", 10},
 		{0x0910, "0x0910", 9},
 		{0x0201 + 0x0100, "CID_MSG_DATA", 3},

@@ -23,6 +23,205 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// 0x0A01: the content of a message is to go.
+type DeleteReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionType   uint32                 `protobuf:"varint,1,opt,name=session_type,json=sessionType,proto3" json:"session_type,omitempty"`
+	SessionId     uint32                 `protobuf:"varint,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,3,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"` // 1 recall, 2 burn
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteReq) Reset() {
+	*x = DeleteReq{}
+	mi := &file_chatpb_chat_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteReq) ProtoMessage() {}
+
+func (x *DeleteReq) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_chat_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteReq.ProtoReflect.Descriptor instead.
+func (*DeleteReq) Descriptor() ([]byte, []int) {
+	return file_chatpb_chat_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *DeleteReq) GetSessionType() uint32 {
+	if x != nil {
+		return x.SessionType
+	}
+	return 0
+}
+
+func (x *DeleteReq) GetSessionId() uint32 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+func (x *DeleteReq) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+func (x *DeleteReq) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+// 0x0A02: the answer to DELETE_REQ.
+type DeleteRsp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // a Code of the session extension; 0: done
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRsp) Reset() {
+	*x = DeleteRsp{}
+	mi := &file_chatpb_chat_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRsp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRsp) ProtoMessage() {}
+
+func (x *DeleteRsp) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_chat_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRsp.ProtoReflect.Descriptor instead.
+func (*DeleteRsp) Descriptor() ([]byte, []int) {
+	return file_chatpb_chat_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DeleteRsp) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *DeleteRsp) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+// 0x0A03: the content of a message is gone.
+type Deleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionType   uint32                 `protobuf:"varint,1,opt,name=session_type,json=sessionType,proto3" json:"session_type,omitempty"`
+	SessionId     uint32                 `protobuf:"varint,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,3,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	Kind          uint32                 `protobuf:"varint,4,opt,name=kind,proto3" json:"kind,omitempty"`                           // 1 recall, 2 burn
+	ByUserId      uint32                 `protobuf:"varint,5,opt,name=by_user_id,json=byUserId,proto3" json:"by_user_id,omitempty"` // 0: its time had come
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Deleted) Reset() {
+	*x = Deleted{}
+	mi := &file_chatpb_chat_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deleted) ProtoMessage() {}
+
+func (x *Deleted) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_chat_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deleted.ProtoReflect.Descriptor instead.
+func (*Deleted) Descriptor() ([]byte, []int) {
+	return file_chatpb_chat_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Deleted) GetSessionType() uint32 {
+	if x != nil {
+		return x.SessionType
+	}
+	return 0
+}
+
+func (x *Deleted) GetSessionId() uint32 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+func (x *Deleted) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+func (x *Deleted) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *Deleted) GetByUserId() uint32 {
+	if x != nil {
+		return x.ByUserId
+	}
+	return 0
+}
+
 // 0x0A04: how far a user's devices have got and he has read; 0 is unknown.
 type Mark struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -37,7 +236,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_chatpb_chat_proto_msgTypes[0]
+	mi := &file_chatpb_chat_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -49,7 +248,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_chatpb_chat_proto_msgTypes[0]
+	mi := &file_chatpb_chat_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -62,7 +261,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_chatpb_chat_proto_rawDescGZIP(), []int{0}
+	return file_chatpb_chat_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Mark) GetSessionType() uint32 {
@@ -104,7 +303,24 @@ var File_chatpb_chat_proto protoreflect.FileDescriptor
 
 const file_chatpb_chat_proto_rawDesc = "" +
 	"\n" +
-	"\x11chatpb/chat.proto\x12\x10teamtalk.chat.v1\"\xab\x01\n" +
+	"\x11chatpb/chat.proto\x12\x10teamtalk.chat.v1\"x\n" +
+	"\tDeleteReq\x12!\n" +
+	"\fsession_type\x18\x01 \x01(\rR\vsessionType\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\rR\tsessionId\x12\x15\n" +
+	"\x06msg_id\x18\x03 \x01(\rR\x05msgId\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\rR\x04kind\"9\n" +
+	"\tDeleteRsp\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x94\x01\n" +
+	"\aDeleted\x12!\n" +
+	"\fsession_type\x18\x01 \x01(\rR\vsessionType\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\rR\tsessionId\x12\x15\n" +
+	"\x06msg_id\x18\x03 \x01(\rR\x05msgId\x12\x12\n" +
+	"\x04kind\x18\x04 \x01(\rR\x04kind\x12\x1c\n" +
+	"\n" +
+	"by_user_id\x18\x05 \x01(\rR\bbyUserId\"\xab\x01\n" +
 	"\x04Mark\x12!\n" +
 	"\fsession_type\x18\x01 \x01(\rR\vsessionType\x12\x1d\n" +
 	"\n" +
@@ -125,9 +341,12 @@ func file_chatpb_chat_proto_rawDescGZIP() []byte {
 	return file_chatpb_chat_proto_rawDescData
 }
 
-var file_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_chatpb_chat_proto_goTypes = []any{
-	(*Mark)(nil), // 0: teamtalk.chat.v1.Mark
+	(*DeleteReq)(nil), // 0: teamtalk.chat.v1.DeleteReq
+	(*DeleteRsp)(nil), // 1: teamtalk.chat.v1.DeleteRsp
+	(*Deleted)(nil),   // 2: teamtalk.chat.v1.Deleted
+	(*Mark)(nil),      // 3: teamtalk.chat.v1.Mark
 }
 var file_chatpb_chat_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -148,7 +367,7 @@ func file_chatpb_chat_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_chat_proto_rawDesc), len(file_chatpb_chat_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
