@@ -20,16 +20,20 @@ type List[T any] struct {
 // ask sends a request and waits for its answer, over reconnects, for as long as ctx says. What may be asked twice is asked again on the next
 // connection when one breaks; anything else fails with ErrInterrupted once it was sent.
 func ask[M proto.Message](ctx context.Context, c *Client, cmd, answer pdu.Command, body proto.Message, repeat bool) (M, bool, error) {
-	r := &request{command: cmd, answer: answer, body: body, repeat: repeat}
+	return askFor[M](ctx, c, &request{command: cmd, answer: answer, body: body, repeat: repeat})
+}
+
+// askFor is ask for any request.
+func askFor[M proto.Message](ctx context.Context, c *Client, r *request) (M, bool, error) {
 	c.engine.events.calling(1)
 	defer c.engine.events.calling(-1)
 	var none M
 	if err := c.engine.requests.do(ctx, r); err != nil {
-		return none, false, fmt.Errorf("%v: %w", cmd, err)
+		return none, false, fmt.Errorf("%v: %w", r.command, err)
 	}
 	resp, ok := r.resp.(M)
 	if !ok {
-		return none, false, fmt.Errorf("%v: %w", cmd, &Error{Code: protocol.CodeInternal, Message: "an answer of another kind"})
+		return none, false, fmt.Errorf("%v: %w", r.command, &Error{Code: protocol.CodeInternal, Message: "an answer of another kind"})
 	}
 	return resp, r.stale, nil
 }

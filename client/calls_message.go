@@ -2,12 +2,14 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"teamtalk/protocol"
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/chatpb"
 	"teamtalk/protocol/pdu"
 )
 
@@ -140,6 +142,36 @@ func (c *Client) MarkRead(_ context.Context, in protocol.Session, upTo protocol.
 		return err
 	}
 	c.engine.reads.move(in, upTo)
+	return nil
+}
+
+// Recall takes a message back, for everybody in the conversation: the author may for some time after he sent it, two minutes unless the server
+// has another rule, the creator of a group always [TT-DEL-1]. It returns nil once the cluster has deleted the content, also when it was deleted
+// before; the MessageDeleted that tells the app comes by itself. Like all that may be done twice it is repeated when the connection
+// breaks. Refusals are an *Error with the server's code [TT-DEL-8]; legacy servers give ErrLegacyServer.
+func (c *Client) Recall(ctx context.Context, in protocol.Session, id protocol.MsgID) error {
+	return c.deleteMessage(ctx, in, id, protocol.Recalled)
+}
+
+// Burn deletes a message with a BurnAfter before its time, for both; its author and its reader may [TT-DEL-2]. Else it is as Recall.
+func (c *Client) Burn(ctx context.Context, in protocol.Session, id protocol.MsgID) error {
+	return c.deleteMessage(ctx, in, id, protocol.Burned)
+}
+
+func (c *Client) deleteMessage(ctx context.Context, in protocol.Session, id protocol.MsgID, how protocol.Deletion) error {
+	if !in.Valid() || id == 0 {
+		return &Error{Code: protocol.CodeInvalid, Message: "no such conversation or message"}
+	}
+	resp, _, err := askFor[*chatpb.DeleteRsp](ctx, c, &request{
+		command: pdu.CmdDeleteReq, answer: pdu.CmdDeleteRsp, repeat: true, extends: true,
+		body: &chatpb.DeleteReq{SessionType: uint32(in.Type), SessionId: in.ID, MsgId: uint32(id), Kind: uint32(how)},
+	})
+	if err != nil {
+		return err
+	}
+	if code := protocol.Code(resp.GetCode()); code != protocol.CodeUnspecified {
+		return fmt.Errorf("%v: %w", pdu.CmdDeleteReq, &Error{Code: code, Message: resp.GetMessage()})
+	}
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"teamtalk/client"
 	"teamtalk/protocol"
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/chatpb"
 	"teamtalk/protocol/pdu"
 )
 
@@ -333,6 +334,10 @@ func TestEvents(t *testing.T) {
 			}, func(ev client.Event) bool {
 				m, ok := ev.(*client.FileOffered)
 				return ok && m.Ready && m.Size == 3 && m.Task == "t"
+			}},
+			{pdu.CmdDeleted, &chatpb.Deleted{SessionType: 2, SessionId: 9, MsgId: 3, Kind: 1, ByUserId: 8}, func(ev client.Event) bool {
+				m, ok := ev.(*client.MessageDeleted)
+				return ok && *m == client.MessageDeleted{Session: protocol.InGroup(9), ID: 3, Kind: protocol.Recalled, By: 8}
 			}},
 			{pdu.CmdGroupChangeNotify, &pb.IMGroupChangeMemberNotify{
 				UserId: u32(8), ChangeType: pb.GroupModifyType_GROUP_MODIFY_TYPE_DEL.Enum(), GroupId: u32(9), ChgUserIdList: []uint32{1}, CurUserIdList: []uint32{7, 8},

@@ -107,6 +107,8 @@ func (s *seen) live() []*ProfileChanged {
 // durableKey tells durable events without a number from each other; empty for all others.
 func durableKey(ev Event) string {
 	switch ev := ev.(type) {
+	case *MessageDeleted: // each message once [TT-DEL-6]
+		return fmt.Sprintf("d %d %d %d", ev.Session.Type, ev.Session.ID, ev.ID)
 	case *SessionRemoved:
 		return fmt.Sprintf("s %d %d", ev.Session.Type, ev.Session.ID)
 	case *GroupChanged:

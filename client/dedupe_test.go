@@ -49,7 +49,7 @@ func TestCollapsedProfile(t *testing.T) {
 				r.server.do(func() {
 					r.server.log = nil
 					for _, text := range c.replayed {
-						r.server.log = append(r.server.log, entry{pdu.CmdSignNotify, sign(text)})
+						r.server.log = append(r.server.log, entry{cmd: pdu.CmdSignNotify, m: sign(text)})
 					}
 				})
 				r.server.cut(true)

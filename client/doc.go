@@ -52,6 +52,9 @@
 // full jitter, from 200 ms to 30 s. While it idles on a lesser transport it looks for a better one: once a minute, after five looks in vain
 // once an hour, and at once when NetworkChanged is called. A node that is about to stop is left before it does.
 //
+// A server with more logins than it can check passwords for lets them wait in a queue: Status and StateChanged say at which position and for how
+// long about, and the client waits there for as long as the connection lives. Sessions that are resumed do not queue.
+//
 // The client stops for good, which Done and Err tell, when it is closed or logged out, when the server kicks it, when another program goes on with
 // its device id, and when neither the session nor name and password are accepted. Everything else is tried again.
 //
@@ -70,6 +73,13 @@
 //
 // A slow app is waited for: 256 events lie in the client, then it stops reading. Heartbeats go on meanwhile. While a call waits for its
 // answer up to 4,096 may lie there, so that a handler's calls get their answers from behind them.
+//
+// # Deleted messages
+//
+// A message can be taken back with Recall, and one that was sent with a BurnAfter is deleted so long after the other has read it, as MarkRead
+// told the server, or at once by Burn. Its content is gone then, everywhere; number, author and time stay. The event MessageDeleted says so to all
+// clients, and the app has to remove what it has kept. A client that was away when both happened gets the Message with Gone set, and then the
+// MessageDeleted; histories have Gone and Deleted set.
 //
 // # Calls
 //

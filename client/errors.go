@@ -27,6 +27,8 @@ var (
 	ErrOutboxFull = errors.New("client: too many messages wait to be sent")
 	// ErrInterrupted: the connection broke after a request was sent that may not be repeated; it may have been carried out.
 	ErrInterrupted = errors.New("client: connection lost before the answer; the request may have been carried out")
+	// ErrLegacyServer: the server speaks the legacy protocol only, in which there is no such thing.
+	ErrLegacyServer = errors.New("client: the server speaks the legacy protocol only, which has no such request")
 	// ErrOtherUser: the Storage holds the session of another user.
 	ErrOtherUser = errors.New("client: the storage belongs to another user")
 )

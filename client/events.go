@@ -16,6 +16,14 @@ type ReadMoved struct {
 	UpTo    protocol.MsgID
 }
 
+// MessageDeleted: the content of a message is gone, for everybody: also from wherever the app keeps or shows it [TT-DEL-6].
+type MessageDeleted struct {
+	Session protocol.Session
+	ID      protocol.MsgID
+	Kind    protocol.Deletion
+	By      protocol.UserID // 0: its time had come
+}
+
 // SessionRemoved: this user removed a conversation from his list.
 type SessionRemoved struct{ Session protocol.Session }
 
@@ -79,7 +87,8 @@ type More struct {
 // Gap: events were missed that won't be repeated: lists, histories and presence have to be fetched again. What comes after it is complete.
 type Gap struct{ Why string }
 
-// StateChanged: the connection came or went. While nobody reads events, a later one takes the place of an earlier one.
+// StateChanged: the connection came or went, or its login has moved up in the server's queue. While nobody reads events, a later one takes the
+// place of an earlier one.
 type StateChanged struct {
 	State   State
 	Why     error         // Offline and Kicked
@@ -88,6 +97,10 @@ type StateChanged struct {
 	Node    string        // Online: the server's name for itself
 	Resumed bool          // Online: nothing was missed
 	Took    time.Duration // Online: from the beginning of the attempt
+	// Position is that of the login in the server's queue, while Connecting: 1 is next, 0 that it does not wait there; ETA is how long the
+	// server thinks that will take, and 0 that it can't say [TT-QUEUE-2].
+	Position uint32
+	ETA      time.Duration
 }
 
 // State is what the connection is in.
@@ -118,6 +131,7 @@ func (s State) String() string {
 
 func (*Message) isEvent()        {}
 func (*ReadMoved) isEvent()      {}
+func (*MessageDeleted) isEvent() {}
 func (*SessionRemoved) isEvent() {}
 func (*GroupChanged) isEvent()   {}
 func (*ProfileChanged) isEvent() {}

@@ -6,6 +6,7 @@ import (
 	"log"
 
 	"teamtalk/client"
+	"teamtalk/protocol"
 )
 
 // A client logs in, sends a message, and reads what comes.
@@ -41,6 +42,47 @@ func Example() {
 	// connecting
 	// online
 	// event: hello
+}
+
+// Recall takes a message back; everybody in the conversation is told, this client too.
+func ExampleClient_Recall() {
+	server := newFakeServer()
+	ctx := context.Background()
+	c, err := client.Open(ctx, client.Config{Name: "me", Password: "1", Dialer: newFakeNet(server)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	out, err := c.Send(ctx, inAlice(), client.Text("the password is 1234"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := out.Wait(ctx); err != nil {
+		log.Fatal(err)
+	}
+	if err := c.Recall(ctx, inAlice(), out.State().ID); err != nil {
+		log.Fatal(err) // too late, for example
+	}
+	for gone := false; !gone; {
+		switch ev := (<-c.Events()).(type) {
+		case *client.Message:
+			fmt.Println("message", ev.ID, "says:", ev.Text)
+		case *client.MessageDeleted:
+			fmt.Println("message", ev.ID, "was recalled:", ev.Kind == protocol.Recalled)
+			gone = true
+		}
+	}
+	page, err := c.History(ctx, inAlice(), 0, 1)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("message %d says %q now\n", page.Items[0].ID, page.Items[0].Text)
+	if err := c.Close(); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// message 1 says: the password is 1234
+	// message 1 was recalled: true
+	// message 1 says "" now
 }
 
 // A session that is kept in a file goes on where the program ended.

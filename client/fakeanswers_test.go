@@ -6,6 +6,7 @@ import (
 	"teamtalk/client/dial"
 	"teamtalk/protocol"
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/chatpb"
 	"teamtalk/protocol/pb/sessionpb"
 	"teamtalk/protocol/pdu"
 )
@@ -90,6 +91,12 @@ func (s *fakeServer) write(c *fakeConn, seq uint16, m proto.Message) {
 		c.push(pdu.CmdRemoveSessionRes, seq, &pb.IMRemoveSessionRsp{UserId: me, ResultCode: ok, SessionType: m.SessionType, SessionId: m.SessionId})
 	case *pb.IMKickPCClientReq:
 		c.push(pdu.CmdKickPCRes, seq, &pb.IMKickPCClientRsp{UserId: me, ResultCode: ok})
+	case *chatpb.DeleteReq:
+		rsp := &chatpb.DeleteRsp{Code: uint32(s.mayDelete(m))}
+		if rsp.Code != 0 {
+			rsp.Message = "no"
+		}
+		c.push(pdu.CmdDeleteRsp, seq, rsp)
 	case *pb.IMLogoutReq:
 		clear(s.tokens)
 		c.push(pdu.CmdLogoutRes, seq, &pb.IMLogoutRsp{ResultCode: ok})
@@ -107,9 +114,44 @@ func (s *fakeServer) history(with uint32) []*pb.MsgInfo {
 		}
 		list = append(list, &pb.MsgInfo{
 			MsgId: m.MsgId, FromSessionId: m.FromUserId, CreateTime: u32(1), MsgType: m.MsgType, MsgData: m.MsgData, ClientMsgId: m.ClientMsgId,
+			BurnAfterReadS: m.BurnAfterReadS, State: u32(uint32(s.log[i].deleted)),
 		})
 	}
 	return list
+}
+
+// mayDelete carries out a deletion, or says why not [TT-DEL-1] [TT-DEL-2] [TT-DEL-8].
+func (s *fakeServer) mayDelete(r *chatpb.DeleteReq) protocol.Code {
+	in := protocol.Session{Type: protocol.SessionType(r.GetSessionType()), ID: r.GetSessionId()}
+	for i := range s.log {
+		at, id := s.log[i].in()
+		if at != in || id != protocol.MsgID(r.GetMsgId()) {
+			continue
+		}
+		m, how := s.log[i].m.(*pb.IMMsgData), protocol.Deletion(r.GetKind())
+		switch {
+		case s.log[i].deleted != 0:
+			return 0
+		case how == protocol.Recalled && m.GetFromUserId() != uint32(meID):
+			return protocol.CodeForbidden
+		case how == protocol.Burned && m.GetBurnAfterReadS() == 0:
+			return protocol.CodeInvalid
+		}
+		s.remove(i, how, meID)
+		return 0
+	}
+	return protocol.CodeNotFound
+}
+
+// remove takes the content of a logged message away.
+func (s *fakeServer) remove(i int, how protocol.Deletion, by protocol.UserID) {
+	in, id := s.log[i].in()
+	m := proto.CloneOf(s.log[i].m.(*pb.IMMsgData))
+	m.MsgData, m.ContentType, m.ReplyToMsgId = []byte{}, nil, nil
+	s.log[i].m, s.log[i].deleted = m, how
+	s.append(entry{cmd: pdu.CmdDeleted, m: &chatpb.Deleted{
+		SessionType: uint32(in.Type), SessionId: in.ID, MsgId: uint32(id), Kind: uint32(how), ByUserId: uint32(by),
+	}})
 }
 
 // dialTLS is the transport of a fakeNet that was not given any.

@@ -52,11 +52,25 @@ type habits struct {
 	unsent    int
 	heartbeat uint32
 	endpoints []string
+	burnAfter *uint32 // of what alice says
 }
 
 type entry struct {
-	cmd pdu.Command
-	m   proto.Message
+	cmd     pdu.Command
+	m       proto.Message
+	deleted protocol.Deletion // of a message
+}
+
+// in is the conversation of a message, as me sees it; the fake has none but with users.
+func (e entry) in() (in protocol.Session, id protocol.MsgID) {
+	m, ok := e.m.(*pb.IMMsgData)
+	switch {
+	case !ok:
+		return in, 0
+	case m.GetFromUserId() == uint32(meID):
+		return protocol.WithUser(protocol.UserID(m.GetToSessionId())), protocol.MsgID(m.GetMsgId())
+	}
+	return protocol.WithUser(protocol.UserID(m.GetFromUserId())), protocol.MsgID(m.GetMsgId())
 }
 
 type stored struct {
@@ -246,7 +260,7 @@ func (s *fakeServer) store(c *fakeConn, seq uint16, m *pb.IMMsgData) {
 		s.stored = append(s.stored, was)
 		event := proto.CloneOf(m)
 		event.FromUserId, event.MsgId, event.CreateTimeMs = proto.Uint32(uint32(meID)), proto.Uint32(uint32(was.num)), proto.Uint64(1000)
-		s.append(entry{pdu.CmdMsgData, event})
+		s.append(entry{cmd: pdu.CmdMsgData, m: event})
 	}
 	ack := &pb.IMMsgDataAck{
 		UserId: proto.Uint32(uint32(meID)), SessionId: proto.Uint32(was.in.ID), MsgId: proto.Uint32(uint32(was.num)),
@@ -285,16 +299,16 @@ func (s *fakeServer) says(text string) protocol.MsgID {
 	defer s.mu.Unlock()
 	in := protocol.WithUser(aliceID)
 	s.ids[in]++
-	s.append(entry{pdu.CmdMsgData, &pb.IMMsgData{
+	s.append(entry{cmd: pdu.CmdMsgData, m: &pb.IMMsgData{
 		FromUserId: proto.Uint32(uint32(aliceID)), ToSessionId: proto.Uint32(uint32(meID)), MsgId: proto.Uint32(uint32(s.ids[in])),
-		CreateTime: proto.Uint32(1), MsgType: pb.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(), MsgData: s.cipher.Encrypt(text),
+		CreateTime: proto.Uint32(1), MsgType: pb.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(), MsgData: s.cipher.Encrypt(text), BurnAfterReadS: s.burnAfter,
 	}})
 	return s.ids[in]
 }
 
 // event makes something else happen.
 func (s *fakeServer) event(cmd pdu.Command, m proto.Message) {
-	s.do(func() { s.append(entry{cmd, m}) })
+	s.do(func() { s.append(entry{cmd: cmd, m: m}) })
 }
 
 // current is the live connection.

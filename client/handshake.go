@@ -90,7 +90,7 @@ func (e *engine) follow(ctx context.Context, l *link, g *greeted, state Saved) e
 		if state.User != 0 {
 			gap = "logged in anew"
 		}
-		if err := e.login(ctx, l); err != nil {
+		if err := e.login(ctx, l, beatOf(g.welcome)); err != nil {
 			return err
 		}
 		return e.awaitCredential(ctx, l, 0, gap)
@@ -135,8 +135,8 @@ func (e *engine) restartAt(at protocol.Cursor, gap string) {
 	e.events.put(item{cursor: &cursorMark{at: at, reset: true}})
 }
 
-// login sends name and password and waits for the answer, in the server's queue as long as that moves.
-func (e *engine) login(ctx context.Context, l *link) error {
+// login sends name and password and waits for the answer, with a heartbeat every so often.
+func (e *engine) login(ctx context.Context, l *link, every time.Duration) error {
 	if e.cfg.Password == "" {
 		return &stopError{fmt.Errorf("%w: the session has ended, and there is no password", ErrCredentials)}
 	}
@@ -146,20 +146,62 @@ func (e *engine) login(ctx context.Context, l *link) error {
 		OnlineStatus: pb.UserStatType_USER_STATUS_ONLINE.Enum(), ClientType: pb.ClientType(e.loginType(l)).Enum(),
 		ClientVersion: proto.String(e.cfg.Program + "/" + e.cfg.Version),
 	})
-	var answer *pb.IMLoginRes
-	err := l.await(ctx, loginTime, func(p pdu.PDU) (bool, bool, error) {
-		if p.Header.Command == pdu.CmdQueue {
-			l.send(pdu.CmdHeartbeat, 0, &pb.IMHeartBeat{}) // so that nobody on the way takes the connection for dead
-			return false, true, nil
-		}
-		res, err := expect[*pb.IMLoginRes](p, pdu.CmdLoginRes)
-		answer = res
-		return res != nil, false, err
-	})
+	answer, err := e.awaitLogin(ctx, l, every)
 	if err != nil {
 		return err
 	}
 	return e.loggedIn(answer)
+}
+
+// awaitLogin waits for the answer to a login. Once the server has said that it stands in the queue there is no hurry: it ends only when nothing at
+// all is heard, answers to heartbeats included [TT-QUEUE-2].
+func (e *engine) awaitLogin(ctx context.Context, l *link, every time.Duration) (answer *pb.IMLoginRes, err error) {
+	queued, heard, beaten := false, time.Now(), time.Now()
+	beat := func() {
+		l.send(pdu.CmdHeartbeat, 0, &pb.IMHeartBeat{})
+		beaten = time.Now()
+	}
+	accept := func(p pdu.PDU) (done, more bool, err error) {
+		heard = time.Now()
+		if p.Header.Command != pdu.CmdQueue {
+			answer, err = expect[*pb.IMLoginRes](p, pdu.CmdLoginRes)
+			return answer != nil, false, err
+		}
+		queued = true
+		if heard.Sub(beaten) >= every {
+			beat()
+		}
+		return false, true, e.queued(p)
+	}
+	for within := loginTime; ; within = min(loginTime, every) {
+		err = l.await(ctx, within, accept)
+		if !queued || !errors.Is(err, errSilent) || time.Since(heard) >= max(loginTime, 2*every) {
+			return answer, err
+		}
+		beat()
+	}
+}
+
+// queued tells the app where in the queue its login is.
+func (e *engine) queued(p pdu.PDU) error {
+	m, err := pdu.Decode(p, pdu.ServerToClient)
+	if err != nil {
+		return &lostError{cause: err}
+	}
+	if q, ok := m.(*sessionpb.Queue); ok {
+		e.status.set(e.events, &StateChanged{
+			State: Connecting, Position: max(1, q.GetPosition()), ETA: time.Duration(q.GetEtaS()) * time.Second,
+		})
+	}
+	return nil
+}
+
+// beatOf is how often the server wants to hear of its clients; nil: a legacy one.
+func beatOf(w *sessionpb.Welcome) time.Duration {
+	if n := w.GetHeartbeatS(); n > 0 {
+		return time.Duration(n) * time.Second
+	}
+	return defaultBeat
 }
 
 func (e *engine) loggedIn(answer *pb.IMLoginRes) error {

@@ -124,6 +124,12 @@ func (r *rig) drain() {
 	}()
 }
 
+// conns counts the connections so far.
+func (r *rig) conns() (n int) {
+	r.server.do(func() { n = len(r.server.conns) })
+	return n
+}
+
 func (r *rig) send(text string) *client.Outgoing {
 	r.t.Helper()
 	o, err := r.c.Send(r.t.Context(), inAlice(), client.Text(text))

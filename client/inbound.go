@@ -208,6 +208,11 @@ func (c codec) event(m proto.Message, me protocol.UserID) Event {
 			Session: protocol.Session{Type: protocol.SessionType(m.GetSessionType()), ID: m.GetSessionId()}, User: protocol.UserID(m.GetUserId()),
 			Delivered: protocol.MsgID(m.GetDeliveredMsgId()), Read: protocol.MsgID(m.GetReadMsgId()),
 		}
+	case *chatpb.Deleted:
+		return &MessageDeleted{
+			Session: protocol.Session{Type: protocol.SessionType(m.GetSessionType()), ID: m.GetSessionId()}, ID: protocol.MsgID(m.GetMsgId()),
+			Kind: protocol.Deletion(min(m.GetKind(), 255)), By: protocol.UserID(m.GetByUserId()),
+		}
 	case *pb.IMFileNotify:
 		return &FileOffered{
 			From: protocol.UserID(m.GetFromUserId()), Task: m.GetTaskId(), Name: m.GetFileName(), Size: m.GetFileSize(), Ready: m.GetOfflineReady() == 1,

@@ -19,7 +19,7 @@ func (e *engine) greetLegacy(ctx context.Context, l *link) (*greeted, error) {
 	if state.User != 0 {
 		gap = "the server can't repeat what was missed"
 	}
-	if err := e.login(ctx, l); err != nil {
+	if err := e.login(ctx, l, defaultBeat); err != nil {
 		return nil, err
 	}
 	e.keeper.with(func(s *Saved) { s.Token = nil })

@@ -12,16 +12,6 @@ import (
 	"teamtalk/protocol/pb"
 )
 
-// MessageState tells what became of a stored message.
-type MessageState uint8
-
-// Message states, as on the wire.
-const (
-	MessageLive     MessageState = 0
-	MessageRecalled MessageState = 1
-	MessageBurned   MessageState = 2
-)
-
 // Message is a message of a conversation: as an event, in a history, or as the latest of a list.
 type Message struct {
 	Session     protocol.Session
@@ -37,15 +27,21 @@ type Message struct {
 	FromAddress string // user@domain, of a remote author
 	ContentType string
 	ReplyTo     protocol.MsgID
-	BurnAfter   time.Duration // from reading to deletion; 0: stays
-	State       MessageState
+	BurnAfter   time.Duration // from reading to deletion; 0: stays. It is left when the content has gone
+	// Gone: there is neither Text nor Data any more. Histories say in Deleted how it went. An event does not know that yet: the
+	// MessageDeleted that says so follows, and lists leave it open [TT-DEL-4].
+	Gone    bool
+	Deleted protocol.Deletion
 }
 
 // codec turns messages of the wire into Messages and back.
 type codec struct{ cipher *crypt.Cipher }
 
-// open fills in what the data of a message says.
+// open fills in what the data of a message says. No client can send a message without data, so that is one whose content has gone.
 func (c codec) open(m *Message, data []byte) {
+	if m.Gone = len(data) == 0 || m.Deleted != 0; m.Gone {
+		return
+	}
 	if m.Type.IsAudio() {
 		m.Data = data
 		return
@@ -85,7 +81,7 @@ func (c codec) listed(i *pb.MsgInfo, in protocol.Session, me protocol.UserID) *M
 		Session: in, ID: protocol.MsgID(i.GetMsgId()), From: protocol.UserID(i.GetFromSessionId()), Type: protocol.MsgType(i.GetMsgType()),
 		Time: wireTime(i.GetCreateTime(), i.GetCreateTimeMs()), FromAddress: i.GetFromAddress(), ContentType: i.GetContentType(),
 		ReplyTo: protocol.MsgID(i.GetReplyToMsgId()), BurnAfter: time.Duration(i.GetBurnAfterReadS()) * time.Second,
-		ClientMsgID: clientMsgID(i.GetClientMsgId()), State: MessageState(min(i.GetState(), 255)),
+		ClientMsgID: clientMsgID(i.GetClientMsgId()), Deleted: protocol.Deletion(min(i.GetState(), 255)),
 	}
 	m.Mine = m.From == me
 	c.open(m, i.GetMsgData())
@@ -96,6 +92,9 @@ func (c codec) listed(i *pb.MsgInfo, in protocol.Session, me protocol.UserID) *M
 func (c codec) latest(in protocol.Session, id, from uint32, typ pb.MsgType, data []byte, me protocol.UserID) Message {
 	m := Message{Session: in, ID: protocol.MsgID(id), From: protocol.UserID(from), Type: protocol.MsgType(typ)}
 	m.Mine = m.From == me
+	if m.Gone = len(data) == 0; m.Gone {
+		return m
+	}
 	text, err := c.cipher.Decrypt(data)
 	if err != nil {
 		m.Raw, m.Data = true, data

@@ -17,6 +17,7 @@ import (
 	"teamtalk/client"
 	"teamtalk/protocol"
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/chatpb"
 	"teamtalk/protocol/pb/sessionpb"
 	"teamtalk/protocol/pdu"
 )
@@ -108,6 +109,8 @@ func eventKey(ev client.Event) string {
 	switch ev := ev.(type) {
 	case *client.Message:
 		return fmt.Sprintf("m %v %d", ev.Session, ev.ID)
+	case *client.MessageDeleted:
+		return fmt.Sprintf("d %v %d %d", ev.Session, ev.ID, ev.Kind)
 	case *client.ProfileChanged:
 		return fmt.Sprintf("p %d %s", ev.User, *ev.Sign)
 	case *client.GroupChanged:
@@ -123,11 +126,10 @@ func eventKey(ev client.Event) string {
 func (e entry) key() string {
 	switch m := e.m.(type) {
 	case *pb.IMMsgData:
-		in := protocol.WithUser(protocol.UserID(m.GetFromUserId()))
-		if m.GetFromUserId() == uint32(meID) {
-			in = protocol.WithUser(protocol.UserID(m.GetToSessionId()))
-		}
-		return fmt.Sprintf("m %v %d", in, m.GetMsgId())
+		in, id := e.in()
+		return fmt.Sprintf("m %v %d", in, id)
+	case *chatpb.Deleted:
+		return fmt.Sprintf("d %v %d %d", protocol.WithUser(protocol.UserID(m.GetSessionId())), m.GetMsgId(), m.GetKind())
 	case *pb.IMSignInfoChangedNotify:
 		return fmt.Sprintf("p %d %s", m.GetChangedUserId(), m.GetSignInfo())
 	case *pb.IMGroupChangeMemberNotify:
@@ -156,7 +158,16 @@ func (m *model) says(t *rapid.T) {
 }
 
 func (m *model) happens(t *rapid.T) {
-	switch rapid.IntRange(0, 2).Draw(t, "what") {
+	switch rapid.IntRange(0, 3).Draw(t, "what") {
+	case 3:
+		m.server.do(func() {
+			if n := len(m.server.log); n > 0 {
+				i := rapid.IntRange(max(0, n-5), n-1).Draw(t, "entry")
+				if _, id := m.server.log[i].in(); id != 0 && m.server.log[i].deleted == 0 {
+					m.server.remove(i, protocol.Burned, 0)
+				}
+			}
+		})
 	case 0:
 		m.server.event(pdu.CmdSignNotify, &pb.IMSignInfoChangedNotify{
 			ChangedUserId: u32(rapid.Uint32Range(1, 2).Draw(t, "user")), SignInfo: proto.String(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "sign")),
@@ -175,7 +186,7 @@ func (m *model) happens(t *rapid.T) {
 				}
 			}
 			if last > 0 {
-				m.server.append(entry{pdu.CmdReadNotify, &pb.IMMsgDataReadNotify{
+				m.server.append(entry{cmd: pdu.CmdReadNotify, m: &pb.IMMsgDataReadNotify{
 					UserId: u32(uint32(meID)), SessionId: u32(uint32(aliceID)), MsgId: u32(uint32(last)), SessionType: pb.SessionType_SESSION_TYPE_SINGLE.Enum(),
 				}})
 			}

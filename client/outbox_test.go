@@ -209,7 +209,7 @@ func TestContents(t *testing.T) {
 			r.server.do(func() {
 				r.server.ids[inAlice()]++
 				raw.MsgId = u32(uint32(r.server.ids[inAlice()]))
-				r.server.append(entry{pdu.CmdMsgData, raw})
+				r.server.append(entry{cmd: pdu.CmdMsgData, m: raw})
 			})
 			m, ok := r.event().(*client.Message)
 			if !ok || m.Raw != (raw.GetMsgType() == pb.MsgType_MSG_TYPE_SINGLE_TEXT) || !slices.Equal(m.Data, raw.GetMsgData()) || m.Text != "" {

@@ -46,15 +46,16 @@ func (q *queue) put(it item) {
 	poke(q.wake)
 }
 
-// putState adds a StateChanged; in a full queue it takes the place of one that nobody has seen.
+// putState adds a StateChanged; it takes the place of one that nobody has seen in a full queue, and if both are about the place of a login.
 func (q *queue) putState(ev *StateChanged) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		return
 	}
-	if n := len(q.items); n >= eventsBound {
-		if _, ok := q.items[n-1].event.(*StateChanged); ok {
+	if n := len(q.items); n > 0 {
+		last, ok := q.items[n-1].event.(*StateChanged)
+		if ok && (n >= eventsBound || last.Position > 0 && ev.Position > 0) {
 			q.items[n-1].event = ev
 			return
 		}

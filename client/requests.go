@@ -16,6 +16,7 @@ type request struct {
 	command pdu.Command
 	answer  pdu.Command
 	body    proto.Message
+	extends bool                                // legacy servers do not know it
 	repeat  bool                                // may be asked again on another connection
 	then    func(resp proto.Message, err error) // asked by the client itself: called by the connection's loop
 

@@ -45,15 +45,12 @@ func newSession(e *engine, l *link, g *greeted, began time.Time) *session {
 	now := time.Now()
 	s := &session{
 		e: e, l: l, legacy: g.welcome == nil, replaying: g.replaying, resumed: g.resumed, most: pdu.MaxLen, began: began, open: now,
-		beat: beat{every: defaultBeat, heard: l.conn.LastHeard},
+		beat: beat{every: beatOf(g.welcome), heard: l.conn.LastHeard},
 	}
 	if w := g.welcome; w != nil {
 		s.node = w.GetNode()
 		if n := w.GetMaxPduBytes(); n >= pdu.MaxLenBeforeLogin && n < pdu.MaxLen {
 			s.most = int(n)
-		}
-		if n := w.GetHeartbeatS(); n > 0 {
-			s.beat.every = time.Duration(n) * time.Second
 		}
 		e.prefer(w.GetEndpoints())
 	}
@@ -236,6 +233,8 @@ func (s *session) fill(now time.Time) {
 
 func (s *session) request(r *request) {
 	switch {
+	case r.extends && s.legacy:
+		s.e.requests.finish(r, nil, false, ErrLegacyServer)
 	case !s.l.send(r.command, s.l.number(r), r.body):
 		s.e.requests.finish(r, nil, false, &Error{Code: protocol.CodeInvalid, Message: "the request can't be encoded"})
 	case r.answer == 0:

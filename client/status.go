@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -10,12 +11,15 @@ import (
 
 // Status is how a client is doing.
 type Status struct {
-	State      State
-	Why        error      // why it is not online; nil if it is, or was never tried
-	Route      dial.Route // of the connection there is or was last
-	Node       string
-	Since      time.Time // of State
-	RetryAt    time.Time // Offline: when it is tried again
+	State   State
+	Why     error      // why it is not online; nil if it is, or was never tried
+	Route   dial.Route // of the connection there is or was last
+	Node    string
+	Since   time.Time // of State
+	RetryAt time.Time // Offline: when it is tried again
+	// Position is that of the login in the server's queue, as in StateChanged, and ETA what is left of what the server said then.
+	Position   uint32
+	ETA        time.Duration
 	RoundTrip  time.Duration
 	Queued     int // messages that wait for their ack
 	Events     int // events that wait for the app
@@ -24,8 +28,9 @@ type Status struct {
 
 // status keeps what is known for Client.Status.
 type status struct {
-	mu      sync.Mutex // guards the rest
-	now     Status
+	mu      sync.Mutex    // guards the rest
+	now     Status        // ETA: as told
+	told    time.Time     // of Position
 	online  int           // times
 	race    Race          // under way; nil: none
 	changed chan struct{} // closed and replaced at each change of state
@@ -36,7 +41,11 @@ func newStatus() *status { return &status{changed: make(chan struct{})} }
 // set tells the app and keeps what was told.
 func (s *status) set(events *queue, ev *StateChanged) {
 	s.mu.Lock()
-	s.now.State, s.now.RetryAt, s.now.Since = ev.State, ev.RetryAt, time.Now()
+	now := time.Now()
+	if ev.Position == 0 || s.now.State != Connecting { // else it is as it was, but for its place in the queue
+		s.now.State, s.now.RetryAt, s.now.Since = ev.State, ev.RetryAt, now
+	}
+	s.now.Position, s.now.ETA, s.told = ev.Position, ev.ETA, now
 	if ev.State != Connecting { // while it is tried again, why it is not online is still the same
 		s.now.Why = ev.Why
 	}
@@ -60,7 +69,9 @@ func (s *status) roundTrip(d time.Duration) {
 func (s *status) look() (Status, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.now, s.changed
+	now := s.now
+	now.ETA = max(0, now.ETA-time.Since(s.told))
+	return now, s.changed
 }
 
 // racing notes the race that is under way.
@@ -74,6 +85,9 @@ func (s *status) racing(r Race) {
 func (s *status) why() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.now.Position > 0 {
+		return fmt.Errorf("waiting in the server's login queue at position %d", s.now.Position)
+	}
 	if r, ok := s.race.(interface{ Attempts() []dial.Attempt }); ok && s.now.Why == nil {
 		if failed := r.Attempts(); len(failed) > 0 {
 			return &dial.Error{Attempts: failed}

@@ -27,7 +27,7 @@ func (s *session) recentSessions(h pdu.Header, m *pb.IMRecentContactSessionReq) 
 	if err != nil {
 		return err
 	}
-	list := convert(recent, s.srv.recentToWire)
+	list := convert(recent, s.recentToWire)
 	for i, part := range split(list, frameLimit(s.client)) {
 		s.answer(follows(h, i), pdu.CmdRecentSessionsRes, &pb.IMRecentContactSessionRsp{UserId: new(uint32(s.user)), ContactSessionList: part})
 	}

@@ -46,7 +46,7 @@ func play(t *testing.T, configure func(*Config), test func(*stage)) {
 func newStage(t testing.TB, configure func(*Config)) (*stage, func()) {
 	s := &stage{world: newWorld(), t: t, reg: prometheus.NewRegistry(), log: new(bytes.Buffer)}
 	cfg := Config{Services: s.services(), Events: s.events, Signals: s.signals, Signaler: s.world, Presence: s.world, Replica: &s.ledger, Replay: &s.ledger,
-		Node: "1", Registerer: s.reg,
+		Node: "1", Registerer: s.reg, Limits: Limits{ConcurrentLogins: 4},
 		Log: slog.New(slog.NewTextHandler(&lockedWriter{w: s.log}, nil))}
 	if configure != nil {
 		configure(&cfg)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -100,7 +101,9 @@ type FileAddress struct {
 type Limits struct {
 	Connections               int     // logged in, 100,000 [TT-LOGIN-12]
 	Unauthenticated           int     // not logged in, all together, 20,000
-	UnauthenticatedPerAddress int     // 1,000 [TT-LIMIT-2]
+	UnauthenticatedPerAddress int     // 1,000 [TT-LIMIT-2]; logins that wait their turn count in neither
+	ConcurrentLogins          int     // passwords checked at the same time; half of GOMAXPROCS, so that everybody else finds a processor
+	QueuedLogins              int     // logins that wait for that, 20,000 [TT-QUEUE-1]
 	SendsPerSecond            float64 // messages of one connection; 0: no limit [TT-LIMIT-1]
 	SendBurst                 int     // messages at once; 60
 	Parked                    int     // messages that wait for the rate, 256 [TT-LIMIT-1]
@@ -149,6 +152,8 @@ func (l *Limits) complete() {
 	orDefault(&l.Connections, 100_000)
 	orDefault(&l.Unauthenticated, 20_000)
 	orDefault(&l.UnauthenticatedPerAddress, 1_000)
+	orDefault(&l.ConcurrentLogins, max(1, runtime.GOMAXPROCS(0)/2))
+	orDefault(&l.QueuedLogins, 20_000)
 	orDefault(&l.SendBurst, 60)
 	orDefault(&l.Parked, 256)
 	orDefault(&l.ParkedBytes, 1<<20)

@@ -60,9 +60,9 @@ func (srv *Server) deliveredUpToLocked(index uint64) {
 	h.due = h.due[:0]
 }
 
-// tellLocked queues a CURSOR for a session, if it is live and has room; else it is told later. delivering is held.
+// tellLocked queues a CURSOR for a session, if it is pushed to and has room; false: it has to be told later. delivering is held.
 func (srv *Server) tellLocked(s *session, frame []byte) bool {
-	if s.ext.phase.Load() != live {
+	if !s.ext.isPushed() {
 		return true
 	}
 	if s.out.push(frame, 1) == full {

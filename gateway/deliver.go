@@ -59,6 +59,8 @@ func (srv *Server) deliver(ev *protocol.Event, to []*session) []*session {
 	switch e := ev.Body.(type) {
 	case protocol.MessageSent:
 		return srv.deliverMessage(&e, to)
+	case protocol.MessageDeleted:
+		return srv.deliverDeleted(ev.At, &e, to)
 	case protocol.ReadMoved: // to the reader's other connections [TT-MSG-9] [TT-DIFF-18]
 		srv.pushEvent(srv.sessions.of(e.User), ev.At, e.Origin, pdu.CmdReadNotify, func() message { return readNotify(e) })
 		srv.noteProgress(progress{user: e.User, conversation: e.Session.Conversation(e.User), read: e.UpTo})
@@ -95,7 +97,9 @@ func (srv *Server) jump(e protocol.Jumped) {
 	srv.log.Warn("events are missing: ending all sessions, so that they ask for what they missed", "from", e.From, "to", e.To)
 	srv.tellAllLocked()
 	for _, s := range srv.sessions.everybody(nil, func(s *session) bool { return s.ext != nil }) {
-		s.ext.phase.CompareAndSwap(live, gone)
+		if !s.ext.phase.CompareAndSwap(catchingUp, gone) { // in this order: it may be becoming live
+			s.ext.phase.CompareAndSwap(live, gone)
+		}
 	}
 	select {
 	case srv.jumped <- struct{}{}:
@@ -190,7 +194,8 @@ func (srv *Server) deliverMessage(e *protocol.MessageSent, to []*session) []*ses
 		case s.ext == nil && s.wrote(m), !s.takes(m.At):
 			continue
 		case s.ext == nil && plain == nil:
-			plain = srv.appendPush(nil, pdu.CmdMsgData, msgData(m))
+			shown := srv.texts.legacy(*m)
+			plain = srv.appendPush(nil, pdu.CmdMsgData, msgData(&shown))
 		case s.ext != nil && extended == nil:
 			extended = srv.appendPush(nil, pdu.CmdMsgData, extendedMsgData(m))
 		}

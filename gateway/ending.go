@@ -63,6 +63,7 @@ func (s *session) end(e ending) bool {
 	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 	s.mu.Unlock()
 
+	s.giveUp()
 	s.srv.depart(s, e.reason == reasonLogout)
 	if e.now || e.hurry {
 		s.parked.drop() // before the context ends, which would let what is parked go at once

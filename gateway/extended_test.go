@@ -100,9 +100,7 @@ func TestErrors(t *testing.T) {
 		short.ClientMsgId = []byte("short")
 		zero := text(2, "x")
 		zero.ClientMsgId = make([]byte, 16)
-		burn := text(2, "x")
-		burn.BurnAfterReadS = new(uint32(5))
-		for i, m := range []*pb.IMMsgData{short, zero, burn, text(1, "to oneself"), text(2, "")} {
+		for i, m := range []*pb.IMMsgData{short, zero, text(1, "to oneself"), text(2, "")} {
 			d.send(pdu.CmdMsgData, uint16(10+i), m)
 			d.expectError(pdu.CmdMsgData, uint16(10+i), protocol.CodeInvalid)
 		}

@@ -19,9 +19,10 @@ const (
 type phase = uint32
 
 const (
-	joining phase = iota // what is durable is not pushed to it
-	live                 // all that happens after extension.from is
-	gone                 // nothing durable is pushed any more
+	joining    phase = iota // what is durable is not pushed to it
+	catchingUp              // all that happens after extension.from is, held back: not all up to there has been sent
+	live                    // what is pushed follows all that was sent
+	gone                    // nothing durable is pushed any more
 )
 
 // extension is what a session has beyond a legacy one, from its HELLO on.
@@ -32,7 +33,7 @@ type extension struct {
 	epoch   protocol.Epoch      // of the session's tokens; fixed when the registry has the session
 	stopped chan struct{}       // closed when no request is carried out any more
 
-	phase   atomic.Uint32 // leaves live before the registry forgets the session
+	phase   atomic.Uint32 // becomes gone before the registry forgets the session
 	from    atomic.Uint64 // a Cursor: everything up to there was sent before it was live
 	asked   atomic.Int64  // unix milliseconds of the last request that was no heartbeat
 	leaving atomic.Bool   // is logging out by itself
@@ -89,19 +90,37 @@ func newHub(cfg *Config) *hub {
 
 // takes reports whether a session is pushed the events of an entry. A legacy one gets all.
 func (s *session) takes(at protocol.Position) bool {
-	return s.ext == nil || s.ext.phase.Load() == live && at.Index > s.ext.from.Load()
+	return s.ext == nil || s.ext.isPushed() && at.Index > s.ext.from.Load()
 }
 
-// enliven makes a session live that has been sent all events up to next, and returns where it is live from, which may be further on; false: it has
-// ended.
+// isPushed reports whether the session is pushed what is durable. While it is catching up the pushes are held back, CURSORs among them.
+func (x *extension) isPushed() bool {
+	p := x.phase.Load()
+	return p == live || p == catchingUp
+}
+
+// enliven makes a session live that needs no event up to next, and none before the index that is returned, which may be further on; false: it has ended.
 func (h *hub) enliven(s *session, next protocol.Cursor) (from protocol.Cursor, ok bool) {
+	return h.tap(s, next, live)
+}
+
+// catchUp is enliven for a session that has to be sent the events after next first, up to the index that is returned; caughtUp follows.
+func (h *hub) catchUp(s *session, next protocol.Cursor) (from protocol.Cursor, ok bool) {
+	return h.tap(s, next, catchingUp)
+}
+
+// caughtUp makes a session live that has been sent all there was; false: it has ended.
+func (s *session) caughtUp() bool { return s.ext.phase.CompareAndSwap(catchingUp, live) }
+
+// tap lets a joining session be pushed what happens from here on.
+func (h *hub) tap(s *session, next protocol.Cursor, p phase) (from protocol.Cursor, ok bool) {
 	h.delivering.Lock()
 	defer h.delivering.Unlock()
 	from = max(protocol.Cursor(h.delivered.Load()), next)
 	s.ext.from.Store(uint64(from))
 	s.ext.renewed = time.Now()
 	h.ring.add(s)
-	if !s.ext.phase.CompareAndSwap(joining, live) {
+	if !s.ext.phase.CompareAndSwap(joining, p) {
 		h.ring.remove(s)
 		return 0, false
 	}

@@ -109,11 +109,7 @@ func (l *ledger) EventsAfter(me protocol.UserID, after protocol.Cursor, limit in
 		if n := len(events); n >= limit && events[n-1].At.Index != e.At.Index {
 			return events, protocol.Cursor(events[n-1].At.Index), nil
 		}
-		if sent, ok := e.Body.(protocol.MessageSent); ok {
-			sent.Members = nil // as the store has it
-			e.Body = sent
-		}
-		events = append(events, e)
+		events = append(events, l.replayedLocked(e))
 	}
 	return events, max(after, l.appliedLocked()), nil
 }
@@ -122,6 +118,11 @@ func concernsUser(body protocol.EventBody, me protocol.UserID) bool {
 	switch e := body.(type) {
 	case protocol.MessageSent:
 		if c := e.Message.Conversation; c.Type == protocol.SessionSingle {
+			return uint32(me) == c.A || uint32(me) == c.B
+		}
+		return slices.Contains(e.Members, me)
+	case protocol.MessageDeleted:
+		if c := e.Conversation; c.Type == protocol.SessionSingle {
 			return uint32(me) == c.A || uint32(me) == c.B
 		}
 		return slices.Contains(e.Members, me)

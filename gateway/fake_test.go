@@ -280,6 +280,9 @@ func (w *world) Begin(_ context.Context, cmd protocol.SendMessage) (protocol.Pen
 	if len(cmd.Data) == 0 || cmd.To == protocol.WithUser(cmd.From) {
 		return nil, protocol.Errorf(protocol.CodeInvalid, "nothing, or to oneself")
 	}
+	if err := cmd.Extras.Check(cmd.To.Type); err != nil {
+		return nil, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.forget {
@@ -328,7 +331,7 @@ func (p *pending) landLocked() {
 	c := p.cmd.To.Conversation(p.cmd.From)
 	for _, m := range w.stored[c] {
 		if m.ClientMsgID == p.cmd.ClientMsgID && !m.ClientMsgID.IsZero() {
-			if string(m.Data) != string(p.cmd.Data) || m.Extras != p.cmd.Extras {
+			if m.Deleted == 0 && (string(m.Data) != string(p.cmd.Data) || m.Extras != p.cmd.Extras) {
 				p.err = protocol.Errorf(protocol.CodeInvalid, "another message has this id")
 				return
 			}

@@ -16,6 +16,8 @@ type Accounts interface {
 	// Authenticate checks a name and the password as the client sends it. The message of an Unauthenticated or RateLimited error is
 	// shown to the user; any other error means that it cannot be decided now.
 	Authenticate(ctx context.Context, name, password string, from netip.Addr) (protocol.User, error)
+	// Throttled is the RateLimited error that Authenticate would return, without an attempt; nil: it would not.
+	Throttled(name string, from netip.Addr) error
 }
 
 // Devices keeps what push notifications need.
@@ -34,8 +36,7 @@ const (
 	textClient      = "不支持的客户端"
 )
 
-// login is 0x0103 [TT-LOGIN-3] [TT-LOGIN-4] [TT-LOGIN-12] [TT-DIFF-26]. It runs before others of the connection, on its own goroutine, so that the work of checking
-// a password holds up nobody else.
+// login is 0x0103 [TT-LOGIN-3] [TT-LOGIN-4] [TT-LOGIN-12] [TT-DIFF-26]. It is carried out before others of the connection.
 func (s *session) login(h pdu.Header, m *pb.IMLoginReq) error {
 	if s.user != 0 { // [TT-LOGIN-5]
 		return protocol.Errorf(protocol.CodeInvalid, "already logged in")
@@ -45,13 +46,21 @@ func (s *session) login(h pdu.Header, m *pb.IMLoginReq) error {
 		s.refuseLogin(h, pb.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED, textClient)
 		return nil
 	}
-	user, err := s.srv.services.Accounts.Authenticate(s.ctx, m.GetUserName(), m.GetPassword(), s.addr)
-	if err != nil {
-		result, text := loginRefusal(err)
-		s.srv.log.Info("login refused", "name", m.GetUserName(), "client", client, "remote", s.addr, "error", err)
-		s.refuseLogin(h, result, text)
+	return s.queueUp(h, m)
+}
+
+// authenticate checks the password when it is the login's turn, and welcomes the client. Others may begin as soon as the password is decided.
+func (s *session) authenticate(h pdu.Header, m *pb.IMLoginReq, t *ticket, arrived time.Time) error {
+	user, err := s.checkPassword(m, t, arrived)
+	switch {
+	case errors.Is(err, errTooLate):
+		s.refuseCrowd(h, refusedWaited, s.srv.admission.crowd())
+		return nil
+	case err != nil:
+		s.refuseCredentials(h, m, err)
 		return nil
 	}
+	client := protocol.ClientType(m.GetClientType())
 	epoch, err := s.srv.services.Sessions.Epoch(user, s.deviceID(), client) // of the time of the password: see welcome
 	if err != nil {
 		s.refuseLogin(h, pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable)
@@ -61,6 +70,27 @@ func (s *session) login(h pdu.Header, m *pb.IMLoginReq) error {
 		return s.welcomeExtended(h, m, user, epoch)
 	}
 	return s.welcome(h, m, user, client, epoch)
+}
+
+var errTooLate = errors.New("the client no longer waits for the answer")
+
+// checkPassword gives the ticket back, whatever the outcome.
+func (s *session) checkPassword(m *pb.IMLoginReq, t *ticket, arrived time.Time) (protocol.User, error) {
+	defer s.srv.admission.done(t)
+	ctx, cancel := s.loginContext(arrived)
+	defer cancel()
+	user, err := s.srv.services.Accounts.Authenticate(ctx, m.GetUserName(), m.GetPassword(), s.addr)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && isUndecided(err) {
+		return user, errTooLate
+	}
+	return user, err
+}
+
+// refuseCredentials says why a name and a password were not accepted.
+func (s *session) refuseCredentials(h pdu.Header, m *pb.IMLoginReq, err error) {
+	result, text := loginRefusal(err)
+	s.srv.log.Info("login refused", "name", m.GetUserName(), "client", protocol.ClientType(m.GetClientType()), "remote", s.addr, "error", err)
+	s.refuseLogin(h, result, text)
 }
 
 func (s *session) deviceID() protocol.DeviceID {
@@ -163,6 +193,15 @@ func loginRefusal(err error) (pb.ResultType, string) {
 	default:
 		return pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable
 	}
+}
+
+// isUndecided reports whether an error says neither yes nor no to a name and a password.
+func isUndecided(err error) bool {
+	if err == nil {
+		return false
+	}
+	result, _ := loginRefusal(err)
+	return result != pb.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED
 }
 
 // logout is 0x0105. Only that of a mobile unregisters the device token [TT-LOGIN-8] [TT-DIFF-6]. An extended session's resume tokens are no good any

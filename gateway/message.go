@@ -20,6 +20,8 @@ type Messages interface {
 	ByID(ctx context.Context, me protocol.UserID, with protocol.Session, ids []protocol.MsgID) ([]protocol.Message, error)
 	LatestID(ctx context.Context, me protocol.UserID, with protocol.Session) (protocol.MsgID, error)
 	Unread(ctx context.Context, me protocol.UserID) ([]protocol.Unread, error)
+	// Delete takes the content of a message away; a message that has none any more is no failure.
+	Delete(ctx context.Context, cmd protocol.DeleteMessage) error
 }
 
 const (
@@ -60,10 +62,10 @@ func (s *session) extend(cmd *protocol.SendMessage, m *pb.IMMsgData) (hasID bool
 	if s.ext == nil {
 		return false, nil
 	}
-	if m.BurnAfterReadS != nil {
-		return false, protocol.Errorf(protocol.CodeInvalid, "burning is not supported by this version")
+	if m.BurnAfterReadS != nil && m.GetBurnAfterReadS() == 0 { // who says so means to have it burned [TT-DEL-2]
+		return false, protocol.Errorf(protocol.CodeInvalid, "burn after 0 seconds: at least 1")
 	}
-	cmd.Extras = protocol.Extras{ContentType: m.GetContentType(), ReplyTo: protocol.MsgID(m.GetReplyToMsgId())}
+	cmd.Extras = protocol.Extras{ContentType: m.GetContentType(), ReplyTo: protocol.MsgID(m.GetReplyToMsgId()), BurnAfter: m.GetBurnAfterReadS()}
 	switch id := m.GetClientMsgId(); len(id) {
 	case 0:
 		return false, nil
@@ -148,7 +150,7 @@ func (s *session) unread(h pdu.Header, _ *pb.IMUnreadMsgCntReq) error {
 	for _, u := range unread {
 		total += u.Count
 	}
-	for i, part := range split(convert(unread, s.srv.unreadToWire), frameLimit(s.client)) {
+	for i, part := range split(convert(unread, s.unreadToWire), frameLimit(s.client)) {
 		s.answer(follows(h, i), pdu.CmdUnreadRes, &pb.IMUnreadMsgCntRsp{UserId: new(uint32(s.user)), TotalCnt: new(total), UnreadinfoList: part})
 	}
 	return nil

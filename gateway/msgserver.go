@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ type Availability uint8
 const (
 	Available Availability = iota
 	NotReady               // cannot take logins now
-	Full                   // has as many sessions as it may have
+	Full                   // has as many sessions as it may have, or a legacy login would wait too long
 )
 
 // Availability is that of this server by itself; whether its store takes writes is for others to say.
@@ -33,8 +34,19 @@ func (srv *Server) Availability() Availability {
 		return NotReady
 	case !srv.sessions.hasRoom(0, protocol.ClientWindows, &srv.limits):
 		return Full
+	case !srv.admission.begins(legacyWait): // [TT-QUEUE-4]
+		return Full
 	}
 	return Available
+}
+
+// NodeStatus is one of the nodes that clients may be sent to.
+type NodeStatus struct {
+	Host         string // where clients connect to: an address or a name
+	BackupHost   string // empty: Host
+	Port         uint16
+	Availability Availability
+	Load         float64 // the share of its sessions that is taken; only the order counts
 }
 
 // MsgServerConfig is what clients are told.
@@ -45,7 +57,8 @@ type MsgServerConfig struct {
 	MSFS       string // base URL of pictures and the like; a slash is put at its end
 	Discovery  string // URL of the list that some clients show in a tab of its own
 
-	Availability func() Availability // nil: always Available
+	Availability func() Availability // of this node; nil: always Available
+	Nodes        func() []NodeStatus // all there are, this one included; nil: this one alone, as the fields above say
 	Timeout      time.Duration       // for a client of the login port to ask and to close; 0: 15 s
 	Log          *slog.Logger        // nil: slog.Default()
 }
@@ -66,20 +79,44 @@ func NewMsgServer(cfg MsgServerConfig) (*MsgServer, error) {
 	if cfg.Host == "" || cfg.Port == 0 {
 		return nil, fmt.Errorf("gateway: the address told to clients needs a host and a port, not %q and %d", cfg.Host, cfg.Port)
 	}
-	if cfg.BackupHost == "" {
-		cfg.BackupHost = cfg.Host
-	}
 	if cfg.MSFS != "" && !strings.HasSuffix(cfg.MSFS, "/") { // COMPAT: Windows puts "upload/" behind it [TT-HTTP-1]
 		cfg.MSFS += "/"
 	}
 	if cfg.Availability == nil {
 		cfg.Availability = func() Availability { return Available }
 	}
+	if cfg.Nodes == nil {
+		cfg.Nodes = func() []NodeStatus {
+			return []NodeStatus{{Host: cfg.Host, BackupHost: cfg.BackupHost, Port: cfg.Port, Availability: cfg.Availability()}}
+		}
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
 	orDefault(&cfg.Timeout, 15*time.Second)
 	return &MsgServer{cfg: cfg}, nil
+}
+
+// choose is the least loaded of the available nodes, any of those that are equal; without one, the best that can be said of them [TT-QUEUE-4].
+func (m *MsgServer) choose() NodeStatus {
+	best, equals := NodeStatus{Availability: NotReady}, 0
+	for _, n := range m.cfg.Nodes() {
+		switch {
+		case n.Availability == Full && best.Availability == NotReady:
+			best = n
+		case n.Availability != Available || best.Availability == Available && n.Load > best.Load:
+		case best.Availability != Available || n.Load < best.Load:
+			best, equals = n, 1
+		default: // each of the equals with the same chance
+			if equals++; rand.IntN(equals) == 0 {
+				best = n
+			}
+		}
+	}
+	if best.BackupHost == "" {
+		best.BackupHost = best.Host
+	}
+	return best
 }
 
 // ServeHTTP answers any method on any path that begins with /msg_server; other paths are not found [TT-HTTP-1] [TT-DIFF-25].
@@ -108,7 +145,8 @@ type member struct {
 // answer is the object to send, in the order of its keys. COMPAT: port is a string, code a number [TT-HTTP-1]; without a server there are but two
 // keys [TT-HTTP-2].
 func (m *MsgServer) answer() []member {
-	switch m.cfg.Availability() {
+	node := m.choose()
+	switch node.Availability {
 	case NotReady:
 		return []member{{"code", 1}, {"msg", textNoServer}}
 	case Full:
@@ -116,14 +154,14 @@ func (m *MsgServer) answer() []member {
 	case Available:
 	}
 	return []member{
-		{"backupIP", m.cfg.BackupHost},
+		{"backupIP", node.BackupHost},
 		{"code", 0},
 		{"discovery", m.cfg.Discovery},
 		{"msfsBackup", m.cfg.MSFS},
 		{"msfsPrior", m.cfg.MSFS},
 		{"msg", ""},
-		{"port", strconv.Itoa(int(m.cfg.Port))},
-		{"priorIP", m.cfg.Host},
+		{"port", strconv.Itoa(int(node.Port))},
+		{"priorIP", node.Host},
 	}
 }
 
@@ -175,7 +213,8 @@ func (m *MsgServer) ServeConn(conn transport.Conn) {
 }
 
 func (m *MsgServer) nativeAnswer() *pb.IMMsgServRsp {
-	switch m.cfg.Availability() {
+	node := m.choose()
+	switch node.Availability {
 	case NotReady:
 		return &pb.IMMsgServRsp{ResultCode: pb.ResultType_REFUSE_REASON_NO_MSG_SERVER.Enum()}
 	case Full:
@@ -184,8 +223,8 @@ func (m *MsgServer) nativeAnswer() *pb.IMMsgServRsp {
 	}
 	return &pb.IMMsgServRsp{
 		ResultCode: pb.ResultType_REFUSE_REASON_NONE.Enum(),
-		PriorIp:    new(m.cfg.Host),
-		BackipIp:   new(m.cfg.BackupHost),
-		Port:       new(uint32(m.cfg.Port)),
+		PriorIp:    new(node.Host),
+		BackipIp:   new(node.BackupHost),
+		Port:       new(uint32(node.Port)),
 	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"net"
 	"net/http"
@@ -112,6 +113,66 @@ func TestMsgServerNative(t *testing.T) {
 		}
 		_ = conn.Close()
 		l.Close()
+	}
+}
+
+// [TT-QUEUE-4]
+func TestMsgServerChooses(t *testing.T) {
+	node := func(host string, a Availability, load float64) NodeStatus {
+		return NodeStatus{Host: host, Port: 8000, Availability: a, Load: load}
+	}
+	for name, tc := range map[string]struct {
+		nodes  []NodeStatus
+		result Availability
+		named  []string // each of these, and no other
+	}{
+		"none":                    {nil, NotReady, nil},
+		"none ready":              {[]NodeStatus{node("a", NotReady, 0), node("b", NotReady, 0)}, NotReady, nil},
+		"those ready are full":    {[]NodeStatus{node("a", NotReady, 0), node("b", Full, 0), node("c", NotReady, 0), node("d", Full, 0)}, Full, nil},
+		"one":                     {[]NodeStatus{node("a", Full, 0), node("b", Available, 0.9), node("c", NotReady, 0)}, Available, []string{"b"}},
+		"least loaded":            {[]NodeStatus{node("a", Available, 0.5), node("b", Available, 0.2), node("c", Available, 0.3), node("d", Full, 0.1)}, Available, []string{"b"}},
+		"least loaded, last":      {[]NodeStatus{node("a", Available, 0.5), node("b", Full, 0.1), node("c", Available, 0.4)}, Available, []string{"c"}},
+		"equals share":            {[]NodeStatus{node("a", Available, 0.2), node("b", Available, 0.2), node("c", Available, 0.2), node("d", Available, 0.3)}, Available, []string{"a", "b", "c"}},
+		"equals behind a greater": {[]NodeStatus{node("a", Available, 0.7), node("b", Available, 0.2), node("c", Available, 0.2)}, Available, []string{"b", "c"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := NewMsgServer(MsgServerConfig{Host: "self", Port: 1, Availability: func() Availability { return Available },
+				Nodes: func() []NodeStatus { return tc.nodes }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			named := map[string]int{}
+			const asked = 600
+			for range asked {
+				n := m.choose()
+				if n.Availability != tc.result {
+					t.Fatalf("got %+v", n)
+				}
+				if n.Availability == Available {
+					named[n.Host]++
+				}
+			}
+			if len(named) != len(tc.named) {
+				t.Errorf("named %v", named)
+			}
+			for _, host := range tc.named {
+				if named[host] < asked/len(tc.named)/2 { // chance does not do that
+					t.Errorf("named %v", named)
+				}
+			}
+		})
+	}
+	m, err := NewMsgServer(MsgServerConfig{Host: "self", Port: 1, Nodes: func() []NodeStatus {
+		return []NodeStatus{{Host: "a", BackupHost: "b", Port: 8001}, {Host: "c", Port: 8002, Load: 1}}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := jsoncpp(m.answer()); !bytes.Contains(got, []byte(`"priorIP" : "a"`)) || !bytes.Contains(got, []byte(`"backupIP" : "b"`)) || !bytes.Contains(got, []byte(`"port" : "8001"`)) {
+		t.Errorf("over HTTP: %s", got)
+	}
+	if got := m.nativeAnswer(); got.GetPriorIp() != "a" || got.GetBackipIp() != "b" || got.GetPort() != 8001 {
+		t.Errorf("0x0102: %v", got)
 	}
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"teamtalk/protocol/pdu"
@@ -25,6 +26,7 @@ const (
 type frame struct {
 	bytes []byte
 	push  bool
+	final bool // nothing comes after it
 }
 
 // outQueue holds the frames that wait for one connection [TT-LIMIT-3]. Pushes and answers are bounded apart: a long answer to the client
@@ -64,7 +66,7 @@ func (q *outQueue) answer(b []byte) verdict {
 		return closed
 	}
 	q.answers += len(b)
-	q.addLocked(frame{b, false})
+	q.addLocked(frame{bytes: b})
 	return queued
 }
 
@@ -79,7 +81,7 @@ func (q *outQueue) push(b []byte, share int) verdict {
 		return full
 	}
 	q.pushes += len(b)
-	q.addLocked(frame{b, true})
+	q.addLocked(frame{bytes: b, push: true})
 	return queued
 }
 
@@ -91,7 +93,7 @@ func (q *outQueue) last(b []byte) {
 		return
 	}
 	q.pushes += len(b)
-	q.addLocked(frame{b, true})
+	q.addLocked(frame{bytes: b, push: true, final: true})
 	q.closing = true
 	q.room.Broadcast()
 }
@@ -115,6 +117,18 @@ func (q *outQueue) release() {
 	if !q.active {
 		q.idle.Broadcast()
 	}
+}
+
+// dropHeld throws away what was held back, the final frame excepted, because what should have preceded it was not sent.
+func (q *outQueue) dropHeld() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.behind = slices.DeleteFunc(q.behind, func(f frame) bool {
+		if !f.final {
+			q.pushes -= len(f.bytes)
+		}
+		return !f.final
+	})
 }
 
 func (q *outQueue) addLocked(f frame) {

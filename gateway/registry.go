@@ -18,16 +18,21 @@ const (
 	refusedAddress  refusal = "address_full"         // [TT-LIMIT-2]
 	refusedAll      refusal = "unauthenticated_full" // too many connections that have not logged in
 	refusedFull     refusal = "full"                 // too many that have; this one is told so [TT-LOGIN-12]
+
+	refusedQueueFull refusal = "login_queue_full" // no place to wait [TT-QUEUE-1]
+	refusedNoTime    refusal = "login_queue_long" // a legacy login that would come too late [TT-QUEUE-3]
+	refusedWaited    refusal = "login_waited"     // one that did
 )
 
-// registry knows every connection of this node: those that have not logged in by address, the others by user.
+// registry knows every connection of this node: strangers, which have not logged in, by address, the others by user.
 type registry struct {
 	mu        sync.RWMutex // guards all; nothing is called while it is held
 	all       map[*session]struct{}
 	users     map[protocol.UserID][]*session // the slices are replaced, never changed
 	loggedIn  int
 	extended  int                // of those logged in
-	addresses map[netip.Addr]int // not logged in
+	strangers int                // not logged in, and not waiting for that
+	addresses map[netip.Addr]int // of the strangers
 	stopped   bool
 
 	serving sync.WaitGroup // the connections in all; grows only while not stopped
@@ -50,13 +55,23 @@ func (r *registry) open(s *session, l *Limits) refusal {
 		return refusedStopping
 	case r.addresses[s.addr] >= l.UnauthenticatedPerAddress:
 		return refusedAddress
-	case len(r.all)-r.loggedIn >= l.Unauthenticated:
+	case r.strangers >= l.Unauthenticated:
 		return refusedAll
 	}
 	r.serving.Add(1)
 	r.all[s] = struct{}{}
+	s.entrance.counted = true
+	r.strangers++
 	r.addresses[s.addr]++
 	return ""
+}
+
+// vouch no longer counts a connection among those that have not logged in: its login waits its turn. It has shown what it wants, the queue has a bound
+// of its own, and a whole office may wait behind one address [TT-LIMIT-2].
+func (r *registry) vouch(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.knownLocked(s)
 }
 
 // hasRoom reports whether the user may log in: when the server is full, only in place of an older session.
@@ -84,7 +99,7 @@ func (r *registry) enter(s *session, u protocol.UserID, c protocol.ClientType, l
 	}
 	r.users[u] = append(stay, s)
 	r.loggedIn += 1 - len(displaced)
-	r.forgetAddress(s.addr)
+	r.knownLocked(s)
 	return displaced, true
 }
 
@@ -153,15 +168,19 @@ func (r *registry) close(s *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.all, s)
-	if s.user == 0 {
-		r.forgetAddress(s.addr)
-	}
+	r.knownLocked(s)
 	r.serving.Done()
 }
 
-func (r *registry) forgetAddress(a netip.Addr) {
-	if r.addresses[a]--; r.addresses[a] <= 0 {
-		delete(r.addresses, a)
+// knownLocked takes a connection off the strangers, if it is among them.
+func (r *registry) knownLocked(s *session) {
+	if !s.entrance.counted {
+		return
+	}
+	s.entrance.counted = false
+	r.strangers--
+	if r.addresses[s.addr]--; r.addresses[s.addr] <= 0 {
+		delete(r.addresses, s.addr)
 	}
 }
 

@@ -13,7 +13,11 @@ const (
 
 // resume takes a session up where its client says it was; why is empty if that can be done [TT-SESS-3] [TT-SESS-5].
 func (s *session) resume(h pdu.Header, grant protocol.Grant, cursor protocol.Cursor, why string) error {
+	done := s.srv.admission.resume()
 	cred, err := s.rejoin(h, grant, why)
+	if err != nil || why != "" {
+		done()
+	}
 	switch {
 	case protocol.CodeOf(err) == protocol.CodeUnauthenticated:
 		s.end(ending{reason: reasonRevoked, code: protocol.CodeUnauthenticated, hurry: true})
@@ -23,7 +27,10 @@ func (s *session) resume(h pdu.Header, grant protocol.Grant, cursor protocol.Cur
 	}
 	s.srv.log.Info("resumed", "user", s.user, "client", s.client, "device", s.ext.device, "version", s.ext.version, "remote", s.addr, "conn", s.id, "gap", why)
 	if why == "" {
-		s.parked.occupy(func() { s.replay(cursor, cred) })
+		s.parked.occupy(func() {
+			defer done()
+			s.replay(cursor, cred)
+		})
 	}
 	return nil
 }
@@ -63,14 +70,25 @@ func (s *session) replay(next protocol.Cursor, cred protocol.Credential) {
 			break
 		}
 	}
-	// All but what happened while the end was read has been sent. From here on pushes wait behind it, for as long as that takes to be read.
+	r.catchUp(next, cred)
+}
+
+// catchUp ends a replay of which all has been sent but what happened while the end was read. Pushes wait behind that, for as long as it takes to be read;
+// should it not be sent, neither are they: they come again, in their order, when the client does.
+func (r *replaying) catchUp(next protocol.Cursor, cred protocol.Credential) {
+	s, sent := r.session, false
 	s.out.hold()
-	defer s.out.release()
-	from, ok := s.srv.hub.enliven(s, next)
+	defer func() {
+		if !sent {
+			s.out.dropHeld()
+		}
+		s.out.release()
+	}()
+	from, ok := s.srv.hub.catchUp(s, next)
 	for ok && next < from {
 		next, ok = r.resend(next, from)
 	}
-	if !ok {
+	if sent = ok && s.caughtUp(); !sent {
 		return
 	}
 	s.answer(pdu.Header{}, pdu.CmdCursor, &sessionpb.Cursor{Cursor: uint64(from)})
@@ -132,6 +150,8 @@ func (srv *Server) eventToWire(me protocol.UserID, body protocol.EventBody) (pdu
 	switch e := body.(type) {
 	case protocol.MessageSent:
 		return pdu.CmdMsgData, extendedMsgData(&e.Message)
+	case protocol.MessageDeleted:
+		return pdu.CmdDeleted, deletedToWire(me, &e)
 	case protocol.ReadMoved:
 		if e.User == me {
 			return pdu.CmdReadNotify, readNotify(e)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"teamtalk/gateway/transport"
 	"teamtalk/protocol"
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/chatpb"
 	"teamtalk/protocol/pb/sessionpb"
 	"teamtalk/protocol/pdu"
 )
@@ -27,9 +29,11 @@ type step struct {
 }
 
 // Whatever happens and wherever the connection is cut: a client that comes back with its last CURSOR gets all messages, each conversation in order, once
-// those are left out that it has; and when it is told a CURSOR, it has everything up to there [TT-SESS-3] [TT-SESS-4] [TT-SESS-5] [TT-SESS-20].
+// those are left out that it has; and when it is told a CURSOR, it has everything up to there. What it then shows is what is stored, deleted or not
+// [TT-DEL-4] [TT-DEL-6], and a legacy session beside it never gets what is to be burned [TT-DEL-5] [TT-SESS-3] [TT-SESS-4] [TT-SESS-5] [TT-SESS-20].
 func TestResumeProperty(t *testing.T) {
-	kinds := []string{"in", "in", "in", "out", "group", "sign", "entry", "cut", "cut", "resume", "resume", "pass", "jump", "race", "race"}
+	kinds := []string{"in", "in", "in", "out", "group", "sign", "entry", "cut", "cut", "resume", "resume", "pass", "jump", "race", "race",
+		"burn", "burn", "delete", "delete", "delete", "due"}
 	rapid.Check(t, func(r *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
 			return step{rapid.SampledFrom(kinds).Draw(r, "what"), rapid.IntRange(0, 80).Draw(r, "n"), rapid.Bool().Draw(r, "apart")}
@@ -41,7 +45,8 @@ func TestResumeProperty(t *testing.T) {
 			s.mu.Unlock()
 			d := s.enter(1, "laptop", windows)
 			d.close()
-			c := &wanderer{s: s, token: d.token, cursor: d.cursor, last: map[string]uint32{}}
+			c := &wanderer{s: s, token: d.token, cursor: d.cursor, last: map[string]uint32{}, picture: map[messageKey]left{}}
+			legacy := s.login(1, mac)
 			for _, st := range steps {
 				c.take(st)
 				if st.apart {
@@ -54,12 +59,36 @@ func TestResumeProperty(t *testing.T) {
 				pass(3 * time.Second)
 			}
 			c.cut(0)
+			pushes := legacy.take()
+			legacy = s.login(1, mac)
+			legacy.send(pdu.CmdUnreadReq, 1, &pb.IMUnreadMsgCntReq{UserId: new(uint32(1))})
+			legacy.send(pdu.CmdMsgListReq, 2, &pb.IMGetMsgListReq{UserId: new(uint32(1)), SessionType: pb.SessionType_SESSION_TYPE_SINGLE.Enum(), SessionId: new(uint32(2)),
+				MsgIdBegin: new(uint32(0)), MsgCnt: new(uint32(1000))})
 			wrong = c.verdict()
+			for _, p := range append(pushes, legacy.take()...) {
+				if bytes.Contains(p.Body, []byte(secret)) {
+					wrong = fmt.Sprintf("a legacy session was sent what is to be burned, by %v", p.Header.Command)
+				}
+			}
 		})
 		if wrong != "" {
 			r.Fatal(wrong)
 		}
 	})
+}
+
+// secret is in all that is to be burned.
+const secret = "c2VjcmV0"
+
+type messageKey struct {
+	conversation string
+	id           uint32
+}
+
+// left is what a client shows of a message.
+type left struct {
+	data string
+	gone protocol.Deletion
 }
 
 // wanderer is a client that keeps losing its connection.
@@ -76,6 +105,8 @@ type wanderer struct {
 	at     protocol.Position // of the last message of this connection
 	sign   string
 	wrong  string
+
+	picture map[messageKey]left
 }
 
 func (c *wanderer) take(st step) {
@@ -96,6 +127,12 @@ func (c *wanderer) take(st step) {
 		if st.what == "entry" {
 			w.sayTogether(1 + st.n)
 		}
+	case "burn":
+		w.sayBurning(1 + st.n%5)
+	case "delete":
+		w.deleteOne(st.n)
+	case "due":
+		w.burnDue()
 	case "cut":
 		c.cut(st.n)
 	case "resume":
@@ -136,6 +173,24 @@ func (s *stage) quietly(do func()) {
 	s.mu.Lock()
 	s.events = feed
 	s.mu.Unlock()
+}
+
+// sayBurning stores messages that are to be burned.
+func (w *world) sayBurning(n int) {
+	for range n {
+		_, _ = w.Begin(context.Background(), protocol.SendMessage{From: 2, To: protocol.WithUser(1), Type: protocol.MsgSingleText, Data: []byte(secret),
+			Extras: protocol.Extras{BurnAfter: 5}})
+	}
+}
+
+// deleteOne recalls some message.
+func (w *world) deleteOne(n int) {
+	cmd := protocol.DeleteMessage{Actor: 1, Session: [...]protocol.Session{protocol.WithUser(2), protocol.WithUser(3), protocol.InGroup(7)}[n%3], Deletion: protocol.Recalled}
+	w.mu.Lock()
+	stored := len(w.stored[cmd.Session.Conversation(1)])
+	w.mu.Unlock()
+	cmd.ID = protocol.MsgID(n/3%max(stored, 1) + 1)
+	_ = w.Delete(context.Background(), cmd) // or there is none
 }
 
 // sayTogether stores messages in one log entry.
@@ -218,15 +273,12 @@ func (c *wanderer) note(p pdu.PDU) {
 		if with == 1 {
 			with = m.GetToSessionId()
 		}
-		key := fmt.Sprint(m.GetMsgType()&0x10, with)
+		key := keyOf(protocol.WithUser(protocol.UserID(with)))
 		if m.GetMsgType()&0x10 != 0 {
-			key = fmt.Sprint("group ", m.GetToSessionId())
+			key = keyOf(protocol.Session{Type: protocol.SessionGroup, ID: m.GetToSessionId()})
 		}
-		at := c.s.positionOf(m)
-		if at.Index <= c.cursor || !c.at.Before(at) {
-			c.wrong = fmt.Sprintf("message %d of %s at %v behind one at %v and CURSOR %d", m.GetMsgId(), key, at, c.at, c.cursor)
-		}
-		c.at = at
+		c.reach(c.s.positionOf(m), fmt.Sprintf("message %d of %s", m.GetMsgId(), key))
+		c.picture[messageKey{key, m.GetMsgId()}] = left{data: string(m.GetMsgData())}
 		switch id := m.GetMsgId(); {
 		case id <= c.last[key]: // once more
 		case id == c.last[key]+1:
@@ -234,6 +286,14 @@ func (c *wanderer) note(p pdu.PDU) {
 		default:
 			c.wrong = fmt.Sprintf("message %d of %s behind %d", id, key, c.last[key])
 		}
+	case *chatpb.Deleted:
+		seen := protocol.Session{Type: protocol.SessionType(m.GetSessionType()), ID: m.GetSessionId()}
+		at := c.s.deletionOf(seen.Conversation(1), protocol.MsgID(m.GetMsgId()))
+		c.reach(at, fmt.Sprintf("deletion %v", m))
+		if m.GetMsgId() > c.last[keyOf(seen)] {
+			c.wrong = fmt.Sprintf("deletion %v before its message", m)
+		}
+		c.picture[messageKey{keyOf(seen), m.GetMsgId()}] = left{gone: protocol.Deletion(m.GetKind())}
 	case *pb.IMSignInfoChangedNotify:
 		c.sign = m.GetSignInfo()
 	case *sessionpb.Cursor:
@@ -243,6 +303,29 @@ func (c *wanderer) note(p pdu.PDU) {
 		c.cursor = m.GetCursor()
 		c.mustHave(c.cursor)
 	}
+}
+
+// reach notes that something has come, which must be in order.
+func (c *wanderer) reach(at protocol.Position, what string) {
+	if at.Index <= c.cursor || !c.at.Before(at) {
+		c.wrong = fmt.Sprintf("%s at %v behind what was at %v and CURSOR %d", what, at, c.at, c.cursor)
+	}
+	c.at = at
+}
+
+// keyOf names a conversation of user 1.
+func keyOf(seen protocol.Session) string { return fmt.Sprint(seen.Type, " ", seen.ID) }
+
+// deletionOf is where in the log a message's deletion is.
+func (s *stage) deletionOf(conv protocol.Conversation, id protocol.MsgID) (at protocol.Position) {
+	s.ledger.mu.Lock()
+	defer s.ledger.mu.Unlock()
+	for _, e := range s.ledger.log {
+		if d, ok := e.Body.(protocol.MessageDeleted); ok && d.Conversation == conv && d.ID == id {
+			at = e.At
+		}
+	}
+	return at
 }
 
 // positionOf is where in the log a message is that user 1 was sent.
@@ -265,17 +348,32 @@ func (c *wanderer) mustHave(index uint64) {
 	w.ledger.mu.Lock()
 	defer w.ledger.mu.Unlock()
 	for _, e := range w.ledger.log {
-		sent, ok := e.Body.(protocol.MessageSent)
-		if !ok || e.At.Index > index || !concernsUser(e.Body, 1) {
+		if e.At.Index > index || !concernsUser(e.Body, 1) {
 			continue
 		}
-		seen := sent.Message.Conversation.Seen(1)
-		key := fmt.Sprint(0, seen.ID)
-		if seen.Type == protocol.SessionGroup {
-			key = fmt.Sprint("group ", seen.ID)
+		switch body := e.Body.(type) {
+		case protocol.MessageSent:
+			key := keyOf(body.Message.Conversation.Seen(1))
+			if uint32(body.Message.ID) > c.last[key] {
+				c.wrong = fmt.Sprintf("CURSOR %d, but message %d of %s at %v has not come", index, body.Message.ID, key, e.At)
+			}
+		case protocol.MessageDeleted:
+			key := messageKey{keyOf(body.Conversation.Seen(1)), uint32(body.ID)}
+			if c.picture[key].gone != body.Kind {
+				c.wrong = fmt.Sprintf("CURSOR %d, but the deletion of %v at %v has not come", index, key, e.At)
+			}
 		}
-		if uint32(sent.Message.ID) > c.last[key] {
-			c.wrong = fmt.Sprintf("CURSOR %d, but message %d of %s at %v has not come", index, sent.Message.ID, key, e.At)
+	}
+}
+
+// mustShow checks that the client shows what is stored.
+func (c *wanderer) mustShow(stored map[protocol.Conversation][]protocol.Message) {
+	for conv, ms := range stored {
+		for _, m := range ms {
+			key := messageKey{keyOf(conv.Seen(1)), uint32(m.ID)}
+			if want := (left{string(m.Data), m.Deleted}); c.picture[key] != want {
+				c.wrong = fmt.Sprintf("of %v is shown %v, not %v", key, c.picture[key], want)
+			}
 		}
 	}
 }
@@ -291,6 +389,7 @@ func (c *wanderer) verdict() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c.mustHave(w.index)
+	c.mustShow(w.stored)
 	for _, e := range w.ledger.log {
 		if sign, ok := e.Body.(protocol.SignChanged); ok && e.At.Index == uint64(lastSign(w)) && sign.Sign != c.sign {
 			c.wrong = fmt.Sprintf("the last signature is %s, not %s", sign.Sign, c.sign)

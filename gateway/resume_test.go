@@ -291,3 +291,49 @@ func TestEventsDuringReplay(t *testing.T) {
 		}
 	})
 }
+
+// A session that ends while the last of a replay is sent is not sent what happened since, nor a CURSOR that names it: all of it comes when the client comes
+// back [TT-SESS-3] [TT-SESS-4].
+func TestEndWhileCatchingUp(t *testing.T) {
+	for name, e := range map[string]ending{
+		"at leisure": {reason: reasonShutdown, code: protocol.CodeDraining},
+		"at once":    {reason: reasonOverloaded, code: protocol.CodeOverloaded, hurry: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, nil, func(s *stage) {
+				d := s.enter(1, "laptop", windows)
+				s.settle(d.client)
+				d.close()
+				s.say(2, 1, "first")
+				calls := 0
+				s.ledger.change(func(l *ledger) {
+					l.reading = func() {
+						switch calls++; calls {
+						case 2: // is delivered before the session is live, but after all was read
+							s.say(2, 1, "second")
+							<-time.After(time.Millisecond)
+						case 3:
+							s.say(2, 1, "third") // is pushed
+							<-time.After(time.Millisecond)
+							s.srv.sessions.of(1)[0].end(e)
+						}
+					}
+				})
+				d.again()
+				pass(time.Second)
+				d.expectCommands(pdu.CmdWelcome, pdu.CmdMsgData, pdu.CmdBye)
+				d.expectEnd()
+				if calls < 4 {
+					t.Fatalf("the store was read %d times", calls/2)
+				}
+				d.again()
+				got := d.expectCommands(pdu.CmdWelcome, pdu.CmdMsgData, pdu.CmdMsgData, pdu.CmdMsgData, pdu.CmdCursor, pdu.CmdCredential)
+				for i, text := range []string{"first", "second", "third"} {
+					if m := decoded[*pb.IMMsgData](d.client, got[1+i]); string(m.GetMsgData()) != text {
+						t.Errorf("got %v, want %q", m, text)
+					}
+				}
+			})
+		})
+	}
+}

@@ -31,14 +31,15 @@ type Server struct {
 	log      *slog.Logger
 	metrics  *metrics
 
-	seed      maphash.Seed // of the hashes that recognise repeats
-	audioText []byte       // how a list of sessions shows a voice message
+	seed  maphash.Seed // of the hashes that recognise repeats
+	texts placeholders
 
-	table    map[pdu.Command]*row
-	sessions *registry
-	board    *presenceBoard
-	farewell *farewells
-	jumped   chan struct{} // holds one token while sessions have to end
+	table     map[pdu.Command]*row
+	sessions  *registry
+	admission *admission
+	board     *presenceBoard
+	farewell  *farewells
+	jumped    chan struct{} // holds one token while sessions have to end
 
 	life *life
 }
@@ -62,28 +63,29 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	srv := &Server{
-		services: cfg.Services,
-		limits:   cfg.Limits,
-		timing:   cfg.Timing,
-		files:    cfg.FileAddresses,
-		events:   cfg.Events,
-		signals:  cfg.Signals,
-		signaler: cfg.Signaler,
-		presence: cfg.Presence,
-		hub:      newHub(&cfg),
-		log:      cfg.Log,
-		metrics:  newMetrics(cfg.Registerer),
-		seed:     maphash.MakeSeed(),
-		table:    commands(),
-		sessions: newRegistry(),
-		board:    newPresenceBoard(),
-		farewell: newFarewells(cfg.Timing.OfflineGrace),
-		jumped:   make(chan struct{}, 1),
+		services:  cfg.Services,
+		limits:    cfg.Limits,
+		timing:    cfg.Timing,
+		files:     cfg.FileAddresses,
+		events:    cfg.Events,
+		signals:   cfg.Signals,
+		signaler:  cfg.Signaler,
+		presence:  cfg.Presence,
+		hub:       newHub(&cfg),
+		log:       cfg.Log,
+		metrics:   newMetrics(cfg.Registerer),
+		seed:      maphash.MakeSeed(),
+		table:     commands(),
+		sessions:  newRegistry(),
+		admission: newAdmission(&cfg.Limits, cfg.Log, cfg.Registerer),
+		board:     newPresenceBoard(),
+		farewell:  newFarewells(cfg.Timing.OfflineGrace),
+		jumped:    make(chan struct{}, 1),
 	}
 	ctx, giveUp := context.WithCancel(context.Background())
 	srv.life = &life{stopping: make(chan struct{}), ctx: ctx, giveUp: giveUp}
 	srv.metrics.observeQueues(cfg.Registerer, srv.queuedBytes)
-	srv.audioText = cipher.Encrypt(audioPlaceholder)
+	srv.texts = newPlaceholders(cipher)
 	for cmd, r := range srv.table {
 		r.received = srv.metrics.pdus.WithLabelValues(cmd.String(), "in")
 	}
@@ -97,7 +99,7 @@ func (srv *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for name, part := range map[string]func(context.Context) error{
 		"events": srv.deliverEvents, "signals": srv.deliverSignals, "presence": srv.announcePresence, "farewells": srv.sayFarewells, "jumps": srv.endAfterJumps,
-		"cursors": srv.keepCursors, "marks": srv.tellProgress,
+		"cursors": srv.keepCursors, "marks": srv.tellProgress, "login queue": srv.tellQueue,
 	} {
 		parts.Go(func() { // ends with ctx
 			if err := part(ctx); err != nil && ctx.Err() == nil {

@@ -40,6 +40,8 @@ type session struct {
 	recent   []recentSend
 	sequence uint64 // of client message ids
 
+	entrance entrance
+
 	mu     sync.Mutex // guards what follows
 	ended  bool
 	ending ending
@@ -104,32 +106,48 @@ func (s *session) linger(e ending) {
 func (s *session) readLoop() {
 	s.alive(s.srv.timing.Login)
 	for s.out.waitRoom() { // answers that the client does not read stop its requests [TT-LIMIT-3]
-		p, err := s.conn.Read(s.readLimit())
-		if err != nil {
-			s.end(s.readEnding(err))
+		if !s.readOne() {
 			return
 		}
-		if s.isHurried() {
-			return
-		}
-		if s.user != 0 {
-			s.alive(s.idleTime()) // heartbeats do not prolong the time for the login [TT-LOGIN-2]
-		}
-		s.dispatch(p)
 	}
 	s.end(ending{reason: reasonWriteFailed, now: true}) // unless it has ended already, which is what closes a queue
 }
 
-func (s *session) readLimit() int {
-	if s.user == 0 {
+// readOne reads a request and carries it out, or has it carried out in its turn; false: the session has ended.
+func (s *session) readOne() bool {
+	queued := s.isQueued()
+	p, err := s.conn.Read(s.readLimit(queued))
+	switch {
+	case queued && errors.Is(err, pdu.ErrTooLarge): // for somebody unknown: it is read again when that has changed
+		return s.awaitLogin()
+	case err != nil:
+		s.end(s.readEnding(err))
+		return false
+	case queued && s.passQueue(p):
+		return true
+	case queued && !s.awaitLogin(), s.isHurried():
+		return false
+	}
+	if s.user != 0 {
+		s.alive(s.idleTime()) // heartbeats do not prolong the time for the login [TT-LOGIN-2]
+	}
+	s.dispatch(p)
+	return true
+}
+
+func (s *session) readLimit(queued bool) int {
+	if queued || s.user == 0 {
 		return pdu.MaxLenBeforeLogin
 	}
 	return pdu.MaxLen
 }
 
-func (s *session) idleTime() time.Duration {
+func (s *session) idleTime() time.Duration { return s.idleTimeOf(s.client) }
+
+// idleTimeOf is how long a client may send nothing [TT-HB-2].
+func (s *session) idleTimeOf(c protocol.ClientType) time.Duration {
 	switch {
-	case s.client.IsMobile():
+	case c.IsMobile():
 		return s.srv.timing.IdleMobile
 	case s.ext != nil:
 		return silentBeats * heartbeat
@@ -145,7 +163,7 @@ func (s *session) readEnding(err error) ending {
 		return ending{reason: reasonLength, code: protocol.CodeInvalid, now: true}
 	case errors.Is(err, pdu.ErrTooLarge): // [TT-FRAME-3]
 		return ending{reason: reasonTooLarge, code: protocol.CodeTooLarge, now: true}
-	case errors.Is(err, os.ErrDeadlineExceeded) && s.user == 0:
+	case errors.Is(err, os.ErrDeadlineExceeded) && s.entrance.ticket == nil && s.user == 0:
 		return ending{reason: reasonLoginTimeout, code: protocol.CodeUnauthenticated, now: true}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return ending{reason: reasonIdle, now: true}

@@ -15,9 +15,6 @@ const (
 	frameReserve = 1 << 10     // bytes for all of a frame but its list
 )
 
-// audioPlaceholder is what a list of sessions shows for a voice message [TT-MSG-14].
-const audioPlaceholder = "[语音]"
-
 func sessionTypeToWire(t protocol.SessionType) *pb.SessionType { return pb.SessionType(t).Enum() }
 
 func msgTypeToWire(t protocol.MsgType) *pb.MsgType { return pb.MsgType(t).Enum() }
@@ -99,24 +96,25 @@ func messageToWire(m protocol.Message) *pb.MsgInfo {
 		FromSessionId: new(uint32(m.From)), // COMPAT: the name says session, it is the sender's user id
 		CreateTime:    new(m.Time.Unix()),
 		MsgType:       msgTypeToWire(m.Type),
-		MsgData:       m.Data,
+		MsgData:       content(&m),
 	}
 }
 
-// messageToWire is a message of a list. What came with the extension goes to extended sessions only [TT-SESS-12].
+// messageToWire is a message of a list. What came with the extension goes to extended sessions only [TT-SESS-12], as does what is to be burned
+// [TT-DEL-5].
 func (s *session) messageToWire(m protocol.Message) *pb.MsgInfo {
-	info := messageToWire(m)
 	if s.ext == nil {
-		return info
+		return messageToWire(s.srv.texts.legacy(m))
 	}
+	info := messageToWire(m)
 	info.ClientMsgId = clientMsgIDToWire(m.ClientMsgID)
 	info.CreateTimeMs = new(uint64(m.Time))
-	info.ContentType, info.ReplyToMsgId = extrasToWire(m.Extras)
-	info.State = new(uint32(0))
+	info.ContentType, info.ReplyToMsgId, info.BurnAfterReadS = extrasToWire(m.Extras)
+	info.State = new(uint32(m.Deleted)) // [TT-DEL-4]
 	return info
 }
 
-// msgData is 0x0301 to a client.
+// msgData is 0x0301 with what every client is told; a legacy one is given it of what placeholders.legacy leaves of the message.
 func msgData(m *protocol.Message) *pb.IMMsgData {
 	return &pb.IMMsgData{
 		FromUserId:  new(uint32(m.From)),
@@ -124,7 +122,7 @@ func msgData(m *protocol.Message) *pb.IMMsgData {
 		MsgId:       new(uint32(m.ID)),
 		CreateTime:  new(m.Time.Unix()),
 		MsgType:     msgTypeToWire(m.Type),
-		MsgData:     m.Data,
+		MsgData:     content(m),
 	}
 }
 
@@ -133,7 +131,7 @@ func extendedMsgData(m *protocol.Message) *pb.IMMsgData {
 	data := msgData(m)
 	data.ClientMsgId = clientMsgIDToWire(m.ClientMsgID)
 	data.CreateTimeMs = new(uint64(m.Time))
-	data.ContentType, data.ReplyToMsgId = extrasToWire(m.Extras)
+	data.ContentType, data.ReplyToMsgId, data.BurnAfterReadS = extrasToWire(m.Extras)
 	return data
 }
 
@@ -144,14 +142,17 @@ func clientMsgIDToWire(id protocol.ClientMsgID) []byte {
 	return id[:]
 }
 
-func extrasToWire(x protocol.Extras) (contentType *string, replyTo *uint32) {
+func extrasToWire(x protocol.Extras) (contentType *string, replyTo, burnAfter *uint32) {
 	if x.ContentType != "" {
 		contentType = &x.ContentType
 	}
 	if x.ReplyTo != 0 {
 		replyTo = new(uint32(x.ReplyTo))
 	}
-	return contentType, replyTo
+	if x.BurnAfter != 0 {
+		burnAfter = &x.BurnAfter
+	}
+	return contentType, replyTo, burnAfter
 }
 
 func readNotify(e protocol.ReadMoved) *pb.IMMsgDataReadNotify {
@@ -208,35 +209,41 @@ func (srv *Server) fileNotify(f protocol.OfflineFile) *pb.IMFileNotify {
 	}
 }
 
-// latestData is a message as a list of sessions shows it [TT-MSG-14].
-func (srv *Server) latestData(m protocol.Message) []byte {
-	if m.Type.IsAudio() {
-		return srv.audioText
+// latest is a message as a list of conversations shows it [TT-MSG-14]. A deleted one has no data and the type it had, as the list has no field for its
+// state [TT-DEL-4]; a legacy session is given a text instead [TT-DEL-5].
+func (s *session) latest(m protocol.Message) ([]byte, *pb.MsgType) {
+	if s.ext == nil {
+		m = s.srv.texts.legacy(m)
 	}
-	return m.Data
+	if m.Type.IsAudio() && m.Deleted == 0 {
+		return s.srv.texts.audio, msgTypeToWire(m.Type)
+	}
+	return content(&m), msgTypeToWire(m.Type)
 }
 
-func (srv *Server) recentToWire(r protocol.RecentSession) *pb.ContactSessionInfo {
+func (s *session) recentToWire(r protocol.RecentSession) *pb.ContactSessionInfo {
+	data, kind := s.latest(r.Latest)
 	return &pb.ContactSessionInfo{
 		SessionId:           new(r.Session.ID),
 		SessionType:         sessionTypeToWire(r.Session.Type),
 		SessionStatus:       pb.SessionStatusType_SESSION_STATUS_OK.Enum(),
 		UpdatedTime:         new(r.Updated.Unix()),
 		LatestMsgId:         new(uint32(r.Latest.ID)),
-		LatestMsgData:       srv.latestData(r.Latest),
-		LatestMsgType:       msgTypeToWire(r.Latest.Type),
+		LatestMsgData:       data,
+		LatestMsgType:       kind,
 		LatestMsgFromUserId: new(uint32(r.Latest.From)), // [TT-DIFF-10]
 	}
 }
 
-func (srv *Server) unreadToWire(u protocol.Unread) *pb.UnreadInfo {
+func (s *session) unreadToWire(u protocol.Unread) *pb.UnreadInfo {
+	data, kind := s.latest(u.Latest)
 	return &pb.UnreadInfo{
 		SessionId:           new(u.Session.ID),
 		SessionType:         sessionTypeToWire(u.Session.Type),
 		UnreadCnt:           new(u.Count),
 		LatestMsgId:         new(uint32(u.Latest.ID)),
-		LatestMsgData:       srv.latestData(u.Latest),
-		LatestMsgType:       msgTypeToWire(u.Latest.Type),
+		LatestMsgData:       data,
+		LatestMsgType:       kind,
 		LatestMsgFromUserId: new(uint32(u.Latest.From)), // [TT-DIFF-10]
 	}
 }

@@ -245,4 +245,5 @@ type BurnDue struct {
 // BurnDueResult answers BurnDue.
 type BurnDueResult struct {
 	Burned int
+	More   bool // there is more to do at once
 }

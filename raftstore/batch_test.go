@@ -56,7 +56,7 @@ func (l *fakeLog) submit(b []byte) waiter {
 }
 
 func startBatcher(window int, l *fakeLog, space *spaceGuard) *batcher {
-	b := newBatcher(window, l.submit, space, time.Now, newMetrics(nil, nil))
+	b := newBatcher(window, l.submit, space, time.Now, newMetrics(nil, nil, nil))
 	go b.run()
 	return b
 }

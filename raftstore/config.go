@@ -29,6 +29,8 @@ type Machine interface {
 type Applied struct {
 	Result any
 	Events []protocol.Event
+	// Forget is a log index: the entries up to there hold what is to be gone from the log within Tuning.ForgetWithin. 0: none.
+	Forget uint64
 }
 
 // Publisher is told what happened, in log order, after it is on disk. It must not block.
@@ -97,6 +99,8 @@ type Tuning struct {
 	TrailingLogs uint64
 	// TrailingBytes cuts them further when they are large (256 MiB).
 	TrailingBytes int64
+	// ForgetWithin is how long the log may hold content after its deletion (1 h) [TT-DEL-7].
+	ForgetWithin time.Duration
 	// StreamStall ends a snapshot stream that nobody reads from (30 s).
 	StreamStall time.Duration
 	// StreamHold is how long the log is kept whole after a snapshot was streamed, for its receiver to catch up (60 s).
@@ -160,6 +164,7 @@ func (t *Tuning) setDefaults() {
 	orDefault(&t.TrimInterval, 10*time.Second)
 	orDefault(&t.TrailingLogs, 1024)
 	orDefault(&t.TrailingBytes, 256<<20)
+	orDefault(&t.ForgetWithin, time.Hour)
 	orDefault(&t.StreamStall, 30*time.Second)
 	orDefault(&t.StreamHold, 60*time.Second)
 }

@@ -25,6 +25,7 @@ type fsm struct {
 	log       *slog.Logger
 	metrics   *metrics
 	progress  *progress
+	forgot    chan struct{} // holds a token when meta.forget rose
 	fail      func(error)
 	failed    func() error
 
@@ -49,7 +50,9 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	}
 	start := time.Now()
 	f.mu.Lock()
+	before := f.meta.forget
 	events, err := f.applyLocked(logs, out)
+	forgets := f.meta.forget > before
 	f.mu.Unlock()
 	if err != nil {
 		f.fail(err)
@@ -62,6 +65,9 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		f.publisher.Publish(events)
 	}
 	f.progress.set(logs[len(logs)-1].Index)
+	if forgets {
+		f.noteForgot()
+	}
 	f.metrics.apply.Observe(time.Since(start).Seconds())
 	return out
 }
@@ -90,6 +96,11 @@ func (f *fsm) applyLocked(logs []*raft.Log, out []any) ([]protocol.Event, error)
 	if err := writePosition(tx, &meta); err != nil {
 		return nil, fmt.Errorf("write the position into the state: %w", err)
 	}
+	if meta.forget > f.meta.forget {
+		if err := writeForget(tx, &meta); err != nil {
+			return nil, fmt.Errorf("write into the state what is to be forgotten: %w", err)
+		}
+	}
 	if err := tx.Commit(); err != nil {
 		return nil, fmt.Errorf("commit entries up to %d to the state: %w", meta.index, err)
 	}
@@ -107,7 +118,7 @@ func (f *fsm) applyOne(tx *bbolt.Tx, meta *stateMeta, l *raft.Log, events []prot
 	switch l.Type {
 	case raft.LogCommand:
 		var err error
-		*out, events, err = f.applyEntry(tx, l, events)
+		*out, events, err = f.applyEntry(tx, meta, l, events)
 		return events, err
 	case raft.LogConfiguration:
 		conf, err := decodeConfiguration(l.Data)
@@ -121,7 +132,7 @@ func (f *fsm) applyOne(tx *bbolt.Tx, meta *stateMeta, l *raft.Log, events []prot
 	}
 }
 
-func (f *fsm) applyEntry(tx *bbolt.Tx, l *raft.Log, events []protocol.Event) (any, []protocol.Event, error) {
+func (f *fsm) applyEntry(tx *bbolt.Tx, meta *stateMeta, l *raft.Log, events []protocol.Event) (any, []protocol.Event, error) {
 	e, err := decodeEntry(l.Data)
 	if err != nil {
 		return nil, nil, entryError(l.Index, err)
@@ -135,8 +146,18 @@ func (f *fsm) applyEntry(tx *bbolt.Tx, l *raft.Log, events []protocol.Event) (an
 		}
 		results[i] = a.Result
 		events = append(events, a.Events...)
+		if a.Forget > 0 {
+			meta.forget, meta.forgetMs = max(meta.forget, a.Forget), e.timeMs
+		}
 	}
 	return results, events, nil
+}
+
+func (f *fsm) noteForgot() {
+	select {
+	case f.forgot <- struct{}{}:
+	default:
+	}
 }
 
 // Apply is raft's for state machines that don't batch.
@@ -214,6 +235,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		Body: protocol.Jumped{From: protocol.Cursor(from), To: protocol.Cursor(in.meta.index)},
 	}})
 	f.progress.set(in.meta.index)
+	f.noteForgot()
 	return nil
 }
 

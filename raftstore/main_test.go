@@ -69,10 +69,28 @@ func (m *toy) Apply(tx *bbolt.Tx, at protocol.Position, timeMs int64, cmd []byte
 	}
 	b := tx.Bucket(toyBucket)
 	b.FillPercent = 1
+	if victim, ok := bytes.CutPrefix(cmd, []byte("delete ")); ok {
+		return Applied{Result: at, Forget: at.Index}, deleteRows(b, victim)
+	}
 	return Applied{
 		Result: at,
 		Events: []protocol.Event{{At: at, Body: protocol.DirectoryChanged{}}},
 	}, b.Put(toyKey(at), cmd)
+}
+
+// deleteRows empties the rows with a content.
+func deleteRows(b *bbolt.Bucket, content []byte) error {
+	var keys [][]byte
+	err := b.ForEach(func(k, v []byte) error {
+		if bytes.Equal(v, content) {
+			keys = append(keys, bytes.Clone(k))
+		}
+		return nil
+	})
+	for _, k := range keys {
+		err = errors.Join(err, b.Put(k, nil))
+	}
+	return err
 }
 
 func toyKey(at protocol.Position) []byte {

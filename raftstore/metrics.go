@@ -25,11 +25,12 @@ type metrics struct {
 	apply     prometheus.Histogram
 	installs  prometheus.Counter
 	streams   prometheus.Counter
+	forgets   prometheus.Counter
 	all       []prometheus.Collector
 }
 
-// newMetrics makes the collectors; applied and free are asked when somebody looks.
-func newMetrics(applied func() float64, free func() float64) *metrics {
+// newMetrics makes the collectors; applied, free and toForget are asked when somebody looks.
+func newMetrics(applied, free, toForget func() float64) *metrics {
 	const ns, sub = "teamtalk", "raftstore"
 	seconds := prometheus.ExponentialBuckets(0.0001, 2, 16)
 	m := &metrics{
@@ -47,8 +48,12 @@ func newMetrics(applied func() float64, free func() float64) *metrics {
 			Help: "Snapshots of the leader that replaced this node's state."}),
 		streams: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Subsystem: sub, Name: "snapshots_streamed_total",
 			Help: "Snapshots opened for a follower."}),
+		forgets: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Subsystem: sub, Name: "log_forgets_total",
+			Help: "Times the log was shortened because it held deleted content."}),
 	}
-	m.all = []prometheus.Collector{m.proposals, m.refused, m.batch, m.commit, m.apply, m.installs, m.streams,
+	m.all = []prometheus.Collector{m.proposals, m.refused, m.batch, m.commit, m.apply, m.installs, m.streams, m.forgets,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: ns, Subsystem: sub, Name: "log_entries_to_forget",
+			Help: "Entries of the log up to the last one that holds deleted content."}, toForget),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: ns, Subsystem: sub, Name: "applied_index",
 			Help: "Log index that this node's state holds."}, applied),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: ns, Subsystem: sub, Name: "disk_free_bytes",

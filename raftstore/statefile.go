@@ -26,12 +26,15 @@ func engineBucket() []byte { return []byte("_engine") }
 func keyFormat() []byte    { return []byte("format") }
 func keyPosition() []byte  { return []byte("position") }
 func keyMembers() []byte   { return []byte("members") }
+func keyForget() []byte    { return []byte("forget") }
 
 // stateMeta is what the state file says of itself: which entry it holds last, and the configuration in force there.
 type stateMeta struct {
 	index, term uint64
 	confIndex   uint64
 	conf        raft.Configuration
+	forget      uint64 // the log up to here holds content that was deleted; 0: none does
+	forgetMs    int64  // when the last of it was, in log time
 }
 
 // readMeta reads the engine's bucket.
@@ -50,6 +53,11 @@ func readMeta(tx *bbolt.Tx) (m stateMeta, err error) {
 		return m, errors.New("position in the state file is damaged")
 	}
 	m.index, m.term, m.confIndex = binary.BigEndian.Uint64(p), binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[16:])
+	if f := b.Get(keyForget()); len(f) == 16 {
+		m.forget, m.forgetMs = binary.BigEndian.Uint64(f), int64(binary.BigEndian.Uint64(f[8:]))
+	} else if f != nil {
+		return m, errors.New("what is to be forgotten is damaged in the state file")
+	}
 	m.conf, err = decodeConfiguration(b.Get(keyMembers()))
 	return m, err
 }
@@ -61,6 +69,14 @@ func writePosition(tx *bbolt.Tx, m *stateMeta) error {
 	p = binary.BigEndian.AppendUint64(p, m.term)
 	p = binary.BigEndian.AppendUint64(p, m.confIndex)
 	return tx.Bucket(engineBucket()).Put(keyPosition(), p)
+}
+
+// writeForget notes up to where the log has to be emptied.
+func writeForget(tx *bbolt.Tx, m *stateMeta) error {
+	f := make([]byte, 0, 16)
+	f = binary.BigEndian.AppendUint64(f, m.forget)
+	f = binary.BigEndian.AppendUint64(f, uint64(m.forgetMs))
+	return tx.Bucket(engineBucket()).Put(keyForget(), f)
 }
 
 func writeMembers(tx *bbolt.Tx, m *stateMeta) error {

@@ -33,6 +33,7 @@ type Store struct {
 	space   *spaceGuard
 	leader  *leaderWatch
 	trims   sync.WaitGroup
+	forgets *forgetter
 
 	running atomic.Bool               // false while Open works: then an error is returned, not fatal
 	acting  atomic.Pointer[raft.Raft] // raft, for raft's own goroutines, which run before NewRaft returns
@@ -89,9 +90,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 // assemble makes the parts that need each other.
 func (s *Store) assemble(bolt *raftboltdb.BoltStore, meta stateMeta) {
 	progress := &progress{index: meta.index}
-	s.metrics = newMetrics(func() float64 { return float64(progress.get()) }, s.freeGauge)
+	s.metrics = newMetrics(func() float64 { return float64(progress.get()) }, s.freeGauge, s.toForget)
 	s.fsm = &fsm{dir: s.dir, state: s.state, machine: s.cfg.Machine, publisher: s.cfg.Publisher, mapSize: s.cfg.Tuning.MapSize,
-		log: s.log, metrics: s.metrics, progress: progress, fail: s.fail, failed: s.failed, meta: meta}
+		log: s.log, metrics: s.metrics, progress: progress, forgot: make(chan struct{}, 1), fail: s.fail, failed: s.failed, meta: meta}
 	s.logs = &logStore{bolt: bolt, fail: s.fail, durable: func() uint64 { return s.fsm.position().index }, leading: s.isLeading,
 		space: s.space, clock: s.cfg.Clock, limit: s.cfg.Tuning.TrailingBytes, large: make(chan struct{}, 1),
 		holds: make(map[*logHold]struct{})}
@@ -132,6 +133,8 @@ func (s *Store) start() error {
 	s.leader = watchLeader(r, s.cfg.NodeID, s.log)
 	s.trims.Add(1)
 	go s.trimLogs()
+	s.forgets = s.newForgetter(r)
+	go s.forgets.run() // ended and joined by close
 	go s.batches.run() // ended and joined by halt
 	s.log.Info("store opened", "node", s.cfg.NodeID, "applied", meta.index, "members", len(conf.Servers))
 	return nil
@@ -303,6 +306,7 @@ func (s *Store) close() error {
 	if s.IsLeader() {
 		s.batches.settle(settleTime) // raft forgets to answer what is with the state machine when it is shut down
 	}
+	s.forgets.close() // raft still answers
 	close(s.closed)
 	err := s.raft.Shutdown().Error() // closes the transport
 	s.batches.abandon(unknown("this node is shutting down", nil))

@@ -299,7 +299,7 @@ func TestNobodyActsAsOperator(t *testing.T) {
 	s.groups[1], s.members[1] = protocol.Group{ID: 1, Type: protocol.GroupTemp}, []protocol.UserID{0, 1}
 	ctx := t.Context()
 	with := protocol.WithUser(1)
-	m, b, g, f, d := NewMessages(s), NewBuddies(s, nil), NewGroups(s), NewFiles(s, nil), NewDevices(s)
+	m, b, g, f, d := NewMessages(s, MessageRules{}), NewBuddies(s, nil), NewGroups(s), NewFiles(s, nil), NewDevices(s)
 	for what, call := range map[string]func() error{
 		"send": func() error {
 			_, err := m.Send(ctx, protocol.SendMessage{To: with, Type: 1, Data: []byte("x")})
@@ -310,15 +310,18 @@ func TestNobodyActsAsOperator(t *testing.T) {
 		"by id":   func() error { _, err := m.ByID(ctx, 0, with, []protocol.MsgID{1}); return err },
 		"latest":  func() error { _, err := m.LatestID(ctx, 0, with); return err },
 		"unread":  func() error { _, err := m.Unread(ctx, 0); return err },
-		"recent":  func() error { _, err := b.RecentSessions(ctx, 0, 0); return err },
-		"remove":  func() error { return b.RemoveSession(ctx, protocol.RemoveSession{Session: with}) },
-		"users":   func() error { _, err := b.Users(ctx, 0, []protocol.UserID{1}); return err },
-		"all":     func() error { _, _, err := b.AllUsers(ctx, 0, 0); return err },
-		"depts":   func() error { _, _, err := b.Departments(ctx, 0, 0); return err },
-		"sign":    func() error { return b.ChangeSign(ctx, 0, "x") },
-		"avatar":  func() error { return b.ChangeAvatar(ctx, 0, "x") },
-		"normal":  func() error { _, err := g.Normal(ctx, 0); return err },
-		"info":    func() error { _, err := g.Info(ctx, 0, []protocol.GroupVersion{{ID: 1}}); return err },
+		"delete": func() error {
+			return m.Delete(ctx, protocol.DeleteMessage{Session: with, ID: 1, Deletion: protocol.Recalled})
+		},
+		"recent": func() error { _, err := b.RecentSessions(ctx, 0, 0); return err },
+		"remove": func() error { return b.RemoveSession(ctx, protocol.RemoveSession{Session: with}) },
+		"users":  func() error { _, err := b.Users(ctx, 0, []protocol.UserID{1}); return err },
+		"all":    func() error { _, _, err := b.AllUsers(ctx, 0, 0); return err },
+		"depts":  func() error { _, _, err := b.Departments(ctx, 0, 0); return err },
+		"sign":   func() error { return b.ChangeSign(ctx, 0, "x") },
+		"avatar": func() error { return b.ChangeAvatar(ctx, 0, "x") },
+		"normal": func() error { _, err := g.Normal(ctx, 0); return err },
+		"info":   func() error { _, err := g.Info(ctx, 0, []protocol.GroupVersion{{ID: 1}}); return err },
 		"create": func() error {
 			_, err := g.Create(ctx, protocol.CreateGroup{Type: 2, Name: "x", Members: []protocol.UserID{1}})
 			return err
@@ -358,13 +361,13 @@ func TestErrorsKeepTheirCode(t *testing.T) {
 		{"bug", errors.New("bug"), protocol.CodeInternal, false},
 	} {
 		s.execute = func(protocol.Command) (any, error) { return nil, tt.err }
-		_, err := NewMessages(s).Send(t.Context(), protocol.SendMessage{From: 1, To: protocol.WithUser(2), Type: 1, Data: []byte("x")})
+		_, err := NewMessages(s, MessageRules{}).Send(t.Context(), protocol.SendMessage{From: 1, To: protocol.WithUser(2), Type: 1, Data: []byte("x")})
 		wantCode(t, tt.name, err, tt.code)
 		if !errors.Is(err, tt.err) || protocol.IsOutcomeUnknown(err) != tt.unknown {
 			t.Errorf("%s: %v, outcome unknown %v", tt.name, err, protocol.IsOutcomeUnknown(err))
 		}
 	}
 	s.execute = func(protocol.Command) (any, error) { return "?", nil }
-	_, err := NewMessages(s).Send(t.Context(), protocol.SendMessage{From: 1, To: protocol.WithUser(2), Type: 1, Data: []byte("x")})
+	_, err := NewMessages(s, MessageRules{}).Send(t.Context(), protocol.SendMessage{From: 1, To: protocol.WithUser(2), Type: 1, Data: []byte("x")})
 	wantCode(t, "another result", err, protocol.CodeInternal)
 }

@@ -49,8 +49,9 @@ const (
 	tooManyFailures = "用户名/密码错误次数太多"
 )
 
-// rewrapTimeout bounds how long a good login with a legacy password waits for it to be replaced; the next one tries again.
-const rewrapTimeout = 5 * time.Second
+// rewrapTimeout bounds how long a good login with a legacy password, and those that queue behind it, wait for it to be replaced; the next one tries
+// again.
+const rewrapTimeout = time.Second
 
 // NewAccounts makes the login rules, or says what is missing.
 func NewAccounts(c AccountsConfig) (*Accounts, error) {
@@ -120,6 +121,16 @@ func (a *Accounts) Authenticate(ctx context.Context, name, sent string, addr net
 		a.rewrap(ctx, user.ID, stored, sent)
 	}
 	return user, nil
+}
+
+// Throttled is the CodeRateLimited error that Authenticate would return now, nil if it would try. It counts as no attempt, and no password is checked
+// [TT-LOGIN-6].
+func (a *Accounts) Throttled(name string, addr netip.Addr) error {
+	if !a.throttle.blocks(name, addr) {
+		return nil
+	}
+	a.logins.WithLabelValues("throttled").Inc()
+	return protocol.Errorf(protocol.CodeRateLimited, tooManyFailures)
 }
 
 // verifyRounds is how often a password may be set while it is being checked.

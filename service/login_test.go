@@ -312,6 +312,11 @@ func TestThrottleByNameAndAddress(t *testing.T) {
 		if after := checks(t, r); fmt.Sprint(after) != fmt.Sprint(before) {
 			t.Errorf("a throttled login was checked: %v, %v", before, after)
 		}
+		for range 3 { // asking is no attempt
+			want("asked", protocol.CodeOf(a.Throttled("alice", addr(1))), limited)
+			want("asked about elsewhere", protocol.CodeOf(a.Throttled("alice", addr(2))), fine)
+			want("asked about another", protocol.CodeOf(a.Throttled("bob", addr(1))), fine)
+		}
 		want("alice from elsewhere", login("alice", secret123456, 2), fine)
 		want("another name from there", login("bob", secret123456, 1), fine)
 		time.Sleep(19*time.Minute - time.Second)
@@ -374,6 +379,9 @@ func TestThrottleByAddress(t *testing.T) {
 			if !fail(fmt.Sprint("user", i), addr(1)) {
 				t.Fatalf("refused after %d", i)
 			}
+		}
+		if !th.blocks("user100", addr(1)) || th.blocks("user100", addr(2)) {
+			t.Error("what is said is not what is done")
 		}
 		if fail("user100", addr(1)) {
 			t.Error("spraying goes on")

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"slices"
+	"time"
 
 	"teamtalk/protocol"
 )
@@ -19,11 +20,27 @@ type MessageStore interface {
 	IsMember(g protocol.GroupID, u protocol.UserID) (bool, error)
 }
 
-// Messages sends, reads and marks as read.
-type Messages struct{ store MessageStore }
+// MessageRules are what an operator decides about messages.
+type MessageRules struct {
+	// RecallWindow is for how long after sending it an author may recall a message (2 min; below 1 ms: never) [TT-DEL-1].
+	RecallWindow time.Duration
+}
+
+const defaultRecallWindow = 2 * time.Minute
+
+// Messages sends, reads, marks as read, recalls and burns.
+type Messages struct {
+	store MessageStore
+	rules MessageRules
+}
 
 // NewMessages makes the message rules over a store.
-func NewMessages(store MessageStore) *Messages { return &Messages{store} }
+func NewMessages(store MessageStore, rules MessageRules) *Messages {
+	if rules.RecallWindow == 0 {
+		rules.RecallWindow = defaultRecallWindow
+	}
+	return &Messages{store, rules}
+}
 
 const (
 	maxHistory  = 1000 // messages per request [TT-MSG-11]
@@ -86,6 +103,23 @@ func (m *Messages) MarkRead(ctx context.Context, cmd protocol.MarkRead) (protoco
 		return protocol.MarkReadResult{}, err
 	}
 	return execute[protocol.MarkReadResult](ctx, m.store, "mark read", &cmd)
+}
+
+// Delete recalls or burns a message for everybody in the conversation. That it is deleted already is no error. Refused are
+// what one can't see (NotFound), what may not be recalled, or no more (Forbidden), and what was not sent to be burned
+// (Invalid). How long an author may recall is decided here, not by cmd [TT-DEL-1] [TT-DEL-2] [TT-DEL-6] [TT-DEL-8].
+func (m *Messages) Delete(ctx context.Context, cmd protocol.DeleteMessage) error {
+	if err := signedIn(cmd.Actor); err != nil {
+		return err
+	}
+	if !cmd.Session.Valid() {
+		return protocol.Errorf(protocol.CodeInvalid, "no session of type %d, id %d", cmd.Session.Type, cmd.Session.ID)
+	}
+	if !cmd.Deletion.Valid() {
+		return protocol.Errorf(protocol.CodeInvalid, "kind of deletion %d: 1 recall or 2 burn", cmd.Deletion)
+	}
+	cmd.Within = max(0, m.rules.RecallWindow.Milliseconds())
+	return execute0(ctx, m.store, "delete message", &cmd)
 }
 
 // History is up to count messages (at most 1,000) from begin (0: the newest) downwards, newest first; as many as were

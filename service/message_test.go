@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"teamtalk/protocol"
 )
@@ -46,7 +47,7 @@ func TestSendChecks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newFakeStore()
-			result, err := NewMessages(s).Send(t.Context(), tt.cmd)
+			result, err := NewMessages(s, MessageRules{}).Send(t.Context(), tt.cmd)
 			wantCode(t, "send", err, tt.want)
 			sent := len(s.commands) == 1
 			if sent != (tt.want == 0) || sent && result.ID != 1 {
@@ -62,7 +63,7 @@ func TestSendChecks(t *testing.T) {
 // [TT-MSG-3] [TT-MSG-4] [TT-DIFF-15]
 func TestBeginKeepsOrder(t *testing.T) {
 	s := newFakeStore()
-	m := NewMessages(s)
+	m := NewMessages(s, MessageRules{})
 	var pending []protocol.Pending
 	for i := range 5 {
 		p, err := m.Begin(t.Context(), protocol.SendMessage{From: 1, To: protocol.WithUser(2), Type: 1, Data: []byte{byte(i)}})
@@ -118,7 +119,7 @@ func TestHistory(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newFakeStore()
 			s.messages = conversation(tt.have, tt.size)
-			got, err := NewMessages(s).History(t.Context(), 1, protocol.WithUser(2), tt.begin, tt.count)
+			got, err := NewMessages(s, MessageRules{}).History(t.Context(), 1, protocol.WithUser(2), tt.begin, tt.count)
 			if err != nil || len(got) != tt.n {
 				t.Fatalf("%d messages, %v; want %d", len(got), err, tt.n)
 			}
@@ -144,7 +145,7 @@ func TestByID(t *testing.T) {
 		}
 		return ids
 	}
-	m := NewMessages(s)
+	m := NewMessages(s, MessageRules{})
 	got, err := m.ByID(t.Context(), 1, protocol.WithUser(2), []protocol.MsgID{3, 0, 500, 7, 3, 5})
 	if want := []protocol.MsgID{7, 5, 3}; err != nil || !slices.Equal(ids(got), want) {
 		t.Errorf("%v, %v; want %v", ids(got), err, want)
@@ -167,7 +168,7 @@ func TestOnlyMembersRead(t *testing.T) {
 	s := newFakeStore()
 	s.groups[7], s.members[7] = protocol.Group{ID: 7}, []protocol.UserID{1}
 	s.messages = conversation(3, 1)
-	m := NewMessages(s)
+	m := NewMessages(s, MessageRules{})
 	ctx := t.Context()
 	for name, read := range map[string]func(me protocol.UserID, session protocol.Session) error{
 		"history": func(me protocol.UserID, in protocol.Session) error {
@@ -198,8 +199,50 @@ func TestOnlyMembersRead(t *testing.T) {
 
 // [TT-MSG-10]
 func TestUnread(t *testing.T) {
-	unread, err := NewMessages(newFakeStore()).Unread(t.Context(), 1)
+	unread, err := NewMessages(newFakeStore(), MessageRules{}).Unread(t.Context(), 1)
 	if err != nil || len(unread) != 1 {
 		t.Errorf("%v, %v", unread, err)
 	}
+}
+
+// TestDelete: what can be seen from the request alone is refused, the window is the operator's. [TT-DEL-1] [TT-DEL-8]
+func TestDelete(t *testing.T) {
+	with := protocol.WithUser(2)
+	for _, tt := range []struct {
+		name   string
+		window time.Duration
+		cmd    protocol.DeleteMessage
+		within int64
+		want   protocol.Code
+	}{
+		{"recall", 0, protocol.DeleteMessage{Actor: 1, Session: with, ID: 3, Deletion: protocol.Recalled}, 120_000, 0},
+		{"burn", 0, protocol.DeleteMessage{Actor: 1, Session: with, ID: 3, Deletion: protocol.Burned}, 120_000, 0},
+		{"another window", time.Hour, protocol.DeleteMessage{Actor: 1, Session: protocol.InGroup(2), ID: 3, Deletion: protocol.Recalled}, 3_600_000, 0},
+		{"a window of the client's", time.Second, protocol.DeleteMessage{Actor: 1, Session: with, ID: 3, Deletion: protocol.Recalled, Within: 1e15}, 1000, 0},
+		{"never", -1, protocol.DeleteMessage{Actor: 1, Session: with, ID: 3, Deletion: protocol.Recalled, Within: 5}, 0, 0},
+		{"no kind", 0, protocol.DeleteMessage{Actor: 1, Session: with, ID: 3}, 0, protocol.CodeInvalid},
+		{"unknown kind", 0, protocol.DeleteMessage{Actor: 1, Session: with, ID: 3, Deletion: 3}, 0, protocol.CodeInvalid},
+		{"no session", 0, protocol.DeleteMessage{Actor: 1, ID: 3, Deletion: protocol.Recalled}, 0, protocol.CodeInvalid},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newFakeStore()
+			err := NewMessages(s, MessageRules{RecallWindow: tt.window}).Delete(t.Context(), tt.cmd)
+			wantCode(t, "delete", err, tt.want)
+			if tt.want != 0 {
+				if s.last() != nil {
+					t.Errorf("executed %+v", s.last())
+				}
+				return
+			}
+			want := tt.cmd
+			want.Within = tt.within
+			if got, ok := s.last().(*protocol.DeleteMessage); !ok || *got != want {
+				t.Errorf("executed %+v, want %+v", s.last(), want)
+			}
+		})
+	}
+	s := newFakeStore()
+	s.execute = func(protocol.Command) (any, error) { return nil, protocol.Errorf(protocol.CodeForbidden, "too late") }
+	err := NewMessages(s, MessageRules{}).Delete(t.Context(), protocol.DeleteMessage{Actor: 1, Session: with, ID: 3, Deletion: protocol.Recalled})
+	wantCode(t, "refused by the store", err, protocol.CodeForbidden)
 }

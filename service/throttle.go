@@ -65,16 +65,41 @@ func (t *throttle) admit(name string, addr netip.Addr) (attempt, bool) {
 	key := nameKey{maphash.String(t.seed, name), network(addr)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if a, ok := t.addrs.find(key.addr); ok && t.levelLocked(a)+1 > t.addrLimit {
+	if t.addressBlockedLocked(key.addr) {
 		return attempt{}, false
 	}
 	r := t.names.findOrAdd(key)
 	t.forgetLocked(r)
-	if len(r.failures)+r.pending > t.nameLimit {
+	if t.nameBlockedLocked(r) {
 		return attempt{}, false
 	}
 	r.pending++
 	return attempt{t, key}, true
+}
+
+// blocks reports whether admit would say no, and changes nothing but what is forgotten first.
+func (t *throttle) blocks(name string, addr netip.Addr) bool {
+	key := nameKey{maphash.String(t.seed, name), network(addr)}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.addressBlockedLocked(key.addr) {
+		return true
+	}
+	r, ok := t.names.find(key)
+	if !ok {
+		return false
+	}
+	t.forgetLocked(r)
+	return t.nameBlockedLocked(r)
+}
+
+func (t *throttle) addressBlockedLocked(addr netip.Prefix) bool {
+	a, ok := t.addrs.find(addr)
+	return ok && t.levelLocked(a)+1 > t.addrLimit
+}
+
+func (t *throttle) nameBlockedLocked(r *nameRecord) bool {
+	return len(r.failures)+r.pending > t.nameLimit
 }
 
 // failed counts the attempt.

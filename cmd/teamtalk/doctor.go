@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -18,6 +19,7 @@ type doctorCmd struct {
 	access
 	PlainURL string        `name:"plain-url" placeholder:"URL" help:"Ask this by plain HTTP for the time and for login pages; else http://HOST/lp."`
 	Each     time.Duration `default:"5s" help:"How long each check may take; all are made at once. [5s]"`
+	JSON     bool          `name:"json" help:"Print the report as a JSON object, for scripts and support desks."`
 }
 
 // Run examines the way to the server; no login is needed.
@@ -40,7 +42,11 @@ func (c *doctorCmd) Run(ctx context.Context, t *terminalIO) error {
 	if err != nil {
 		return err
 	}
-	if err := printReport(t, r); err != nil {
+	show := printReport
+	if c.JSON {
+		show = func(t *terminalIO, r *doctor.Report) error { return printSheet(t, r.Sheet(full.Servers, time.Now())) }
+	}
+	if err := show(t, r); err != nil {
 		return err
 	}
 	if !r.OK() {
@@ -49,20 +55,23 @@ func (c *doctorCmd) Run(ctx context.Context, t *terminalIO) error {
 	return nil
 }
 
+// printSheet prints a report for programs.
+func printSheet(t *terminalIO, s doctor.Sheet) error {
+	out := json.NewEncoder(t.out)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return out.Encode(s)
+}
+
+// printReport prints what was tried, and then the diagnosis, what to do next, and what else was found.
 func printReport(t *terminalIO, r *doctor.Report) error {
 	rows := texttable.Table{{"CHECK", "TARGET", "RESULT", "TIME", "DETAIL"}}
 	for _, check := range r.Checks {
-		result, target := "ok", check.Target
-		switch {
-		case !check.OK && check.What == "http" && check.Err != nil:
-			result = "none" // no way needs it; it would only have told more
-		case !check.OK:
-			result = "FAILED"
-		}
+		target := check.Target
 		if check.Proxy != "" {
 			target += " through " + check.Proxy
 		}
-		rows = append(rows, []string{check.What, target, result, check.Took.Round(100 * time.Microsecond).String(), check.Detail})
+		rows = append(rows, []string{check.What, target, check.Result(), check.Took.Round(100 * time.Microsecond).String(), check.Detail})
 	}
 	if err := rows.Print(t.out); err != nil {
 		return err

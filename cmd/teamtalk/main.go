@@ -20,6 +20,7 @@ import (
 type commands struct {
 	Login    loginCmd    `cmd:"" help:"Log in and keep the session in the profile."`
 	Logout   logoutCmd   `cmd:"" help:"End the sessions of the profile."`
+	Chat     chatCmd     `cmd:"" help:"Chat on the whole screen of the terminal."`
 	Send     sendCmd     `cmd:"" help:"Send a message and wait until the server has stored it."`
 	Tail     tailCmd     `cmd:"" help:"Print what happens until interrupted, beginning where the last tail ended."`
 	History  historyCmd  `cmd:"" help:"Print the newest messages of a conversation."`

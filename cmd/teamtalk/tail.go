@@ -107,6 +107,9 @@ func stateLine(ev *client.StateChanged) string {
 	case client.Kicked:
 		return "ended by the server: " + terminal.FirstLine(ev.Why)
 	case client.Connecting:
+		if ev.Position > 0 {
+			return fmt.Sprintf("in the server's login queue at %d, about %s to go", ev.Position, ev.ETA)
+		}
 	}
 	return "connecting"
 }

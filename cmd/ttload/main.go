@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ type cli struct {
 	Idle       idleCmd       `cmd:"" help:"Connections that log in and do nothing: what they cost the server in memory."`
 	Login      loginCmd      `cmd:"" help:"Logins: connect, log in, close, again."`
 	Reconnect  reconnectCmd  `cmd:"" help:"Start a server, log in clients of the session extension, cut them all off at once and watch them come back."`
+	Storm      stormCmd      `cmd:"" help:"Start a server, let many log in at once and watch the queue that they wait in."`
 	Echo       echoCmd       `cmd:"" help:"A raw echo over loopback, without any server: what this machine can do."`
 	Transports transportsCmd `cmd:"" help:"Start servers on empty directories and measure all transports beside each other."`
 	Bench      benchCmd      `cmd:"" help:"Start servers on empty directories and measure all of it, transports included."`
@@ -216,6 +218,40 @@ func (c *reconnectCmd) Run(ctx context.Context, r *report) error {
 			return err
 		}
 		return errors.Join(r.print(ctx, "reconnect", c, result), result.Verdict())
+	})
+}
+
+type stormCmd struct {
+	place
+	Logins  int           `help:"Clients of the session extension that log in at once, each of its own user." default:"15000"`
+	Legacy  int           `help:"Legacy logins by TCP among them." default:"200"`
+	Resumes int           `help:"Sessions that are resumed in the middle." default:"500"`
+	Pairs   int           `help:"Pairs of users who chat throughout." default:"4"`
+	Slots   int           `help:"Passwords that the server checks at the same time; so many may overtake a login. 0: half as many as there are cores, the default of the server."`
+	Via     string        `help:"Transport." enum:"${vias}" default:"tls"`
+	Sources int           `help:"Connect from so many addresses of the loopback, so that limits per address do not bite." default:"64"`
+	Before  time.Duration `help:"Watch the pairs so long before the storm." default:"5s"`
+	Limit   time.Duration `help:"Wait so long for all to be in." default:"30m"`
+	Slack   time.Duration `help:"Forgive so much lateness: the clients, too, wait for a processor." default:"500ms"`
+	Flags   []string      `name:"server-flag" help:"Further flags of the server, as --server-flag=--password-argon2-memory=4MiB." placeholder:"FLAG"`
+}
+
+// Run measures and reports.
+func (c *stormCmd) Run(ctx context.Context, r *report) error {
+	via, err := load.ViaNamed(c.Via)
+	if err != nil {
+		return err
+	}
+	if c.Slots < 1 {
+		c.Slots = max(1, runtime.NumCPU()/2)
+	}
+	return c.in(func(dir string) error {
+		result, err := load.BenchLoginStorm(ctx, c.Binary, dir, via, load.LoginStormOptions{Logins: c.Logins, Legacy: c.Legacy, Resumes: c.Resumes,
+			Pairs: c.Pairs, Slots: c.Slots, Sources: c.Sources, Before: c.Before, Limit: c.Limit, Slack: c.Slack, Flags: c.Flags})
+		if err != nil {
+			return err
+		}
+		return errors.Join(r.print(ctx, "storm", c, result), result.Verdict())
 	})
 }
 

@@ -51,7 +51,7 @@ func TestData(t *testing.T) {
 
 // TestServersThatFail: what the servers said stays.
 func TestServersThatFail(t *testing.T) {
-	for _, command := range []string{"bench", "transports", "reconnect --clients 1"} {
+	for _, command := range []string{"bench", "transports", "reconnect --clients 1", "storm --logins 1"} {
 		dir := t.TempDir()
 		var out bytes.Buffer
 		if err := run(t.Context(), append(strings.Fields(command), "--binary", "/bin/false", "--dir", dir), &out); err == nil {
@@ -80,6 +80,8 @@ func TestRefusals(t *testing.T) {
 		{"transports --binary /does/not/exist", "/does/not/exist"},
 		{"transports --binary /bin/false --via tcp,smoke", "--via"},
 		{"reconnect --binary /does/not/exist", "/does/not/exist"},
+		{"storm --binary /does/not/exist", "/does/not/exist"},
+		{"storm --binary /bin/false --via smoke", "--via"},
 		{"bench --binary /does/not/exist", "/does/not/exist"},
 		{"nonsense", "nonsense"},
 	} {

@@ -24,7 +24,7 @@ const (
 
 // Conn is one client's connection. One goroutine reads and one writes; the other methods may be called from any.
 type Conn interface {
-	// Read returns the next PDU of at most limit bytes, header included. The errors are those of pdu.Reader.
+	// Read returns the next PDU of at most limit bytes, header included. The errors are those of pdu.Reader: a PDU that was too large can be read again.
 	Read(limit int) (pdu.PDU, error)
 	// Write sends frames of whole PDUs in as few system calls as it can, and fails when the client does not take them in time.
 	// It keeps the slice of frames only while it runs and may change it, but never the bytes.

@@ -3,14 +3,15 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,8 +22,8 @@ import (
 
 // Config says what to examine, and how. Addresses are required.
 type Config struct {
-	Addresses  []string // as dial.Parse reads them
-	TLS        *tls.Config
+	Addresses  []string                         // as dial.Parse reads them
+	TLS        *tls.Config                      // roots, and the machine's clock; nil: the system's
 	Proxy      func(*url.URL) (*url.URL, error) // nil: as the environment says
 	AllowPlain bool
 	Timeout    time.Duration // of each check; 0: 5 s
@@ -32,13 +33,24 @@ type Config struct {
 
 // Check is one step that was tried.
 type Check struct {
-	What   string // dns, connect, certificate, http, or a transport
+	What   string // dns, connect, certificate, http, portal, or a transport
 	Target string // name, host and port, or URL
 	Proxy  string // what it went through; empty: nothing
 	OK     bool
 	Took   time.Duration
 	Detail string // what was found, or why it failed
 	Err    error  // why it failed
+	Paper  *Paper // of a certificate check: what was shown; nil: nothing
+}
+
+// Paper is a certificate as a support desk compares it.
+type Paper struct {
+	Issuer    string
+	Names     []string // and addresses that it is for
+	NotBefore time.Time
+	NotAfter  time.Time
+	SHA256    string // of the certificate, in hexadecimal digits
+	Protocol  string // that was agreed on by ALPN; empty: none
 }
 
 // Report is what was found.
@@ -50,6 +62,14 @@ type Report struct {
 
 // OK reports whether there is a way in.
 func (r *Report) OK() bool { return len(r.Ways) > 0 }
+
+// Diagnosis is what blocks first of all; Well if nothing does.
+func (r *Report) Diagnosis() Kind {
+	if len(r.Findings) == 0 {
+		return Well
+	}
+	return r.Findings[0].Kind
+}
 
 // Summary is the report in a sentence.
 func (r *Report) Summary() string {
@@ -77,10 +97,12 @@ type exam struct {
 	cfg    Config
 	routes []dial.Route
 
-	tcp     []Check // one for each host and port
-	dns     []Check // one for each name
-	papers  []papers
+	tcp     []Check  // one for each host and port
+	gates   []Check  // one for each proxy
+	dns     []Check  // one for each name
+	papers  []papers // one for each port with TLS, directly and then through the proxy
 	http    plain
+	control control
 	dialled []dialled
 }
 
@@ -88,6 +110,7 @@ type exam struct {
 type dialled struct {
 	Check
 	route dial.Route
+	shown *sighting // by QUIC, and trusted; nil: of other transports
 }
 
 // Examine tries everything; the error is about the configuration only.
@@ -110,41 +133,79 @@ func Examine(ctx context.Context, cfg Config) (*Report, error) {
 	return e.report(), nil
 }
 
+// now is this machine's time.
+func (e *exam) now() time.Time {
+	if e.cfg.TLS != nil && e.cfg.TLS.Time != nil {
+		return e.cfg.TLS.Time()
+	}
+	return time.Now()
+}
+
 // run makes all checks at once: each has its own time, and the slowest decides how long it takes.
 func (e *exam) run(ctx context.Context) {
 	names, ports, secure := e.places()
 	e.dns, e.tcp, e.papers = make([]Check, len(names)), make([]Check, len(ports)), make([]papers, len(secure))
 	e.dialled = make([]dialled, len(e.routes))
-	var all sync.WaitGroup
-	start := func(f func(ctx context.Context)) {
-		all.Go(func() { // ends when its time is over
+	calm, stop := context.WithCancel(ctx) // of the control questions, whose answers nobody needs if there is a way in
+	defer stop()
+	var all, controls sync.WaitGroup
+	start := func(ctx context.Context, group *sync.WaitGroup, f func(ctx context.Context)) {
+		group.Go(func() { // ends when its time is over
 			ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
 			defer cancel()
 			f(ctx)
 		})
 	}
 	for i, name := range names {
-		start(func(ctx context.Context) { e.dns[i] = e.lookUp(ctx, name) })
+		start(ctx, &all, func(ctx context.Context) { e.dns[i] = e.lookUp(ctx, name) })
 	}
 	for i, hostPort := range ports {
-		start(func(ctx context.Context) { e.tcp[i] = e.connect(ctx, hostPort) })
+		start(ctx, &all, func(ctx context.Context) { e.tcp[i] = e.connect(ctx, hostPort) })
 	}
-	for i, hostPort := range secure {
-		start(func(ctx context.Context) { e.papers[i] = e.inspect(ctx, hostPort) })
+	gates := e.proxiesInUse()
+	e.gates = make([]Check, len(gates))
+	for i, gate := range gates {
+		start(ctx, &all, func(ctx context.Context) {
+			e.gates[i] = e.connect(ctx, gate.hostPort)
+			e.gates[i].What, e.gates[i].Target = "proxy", shownProxy(gate.proxy)
+		})
+	}
+	for i, place := range secure {
+		start(ctx, &all, func(ctx context.Context) { e.papers[i] = e.inspect(ctx, place) })
 	}
 	if u := e.plainURL(); u != "" {
-		start(func(ctx context.Context) { e.http = e.askPlain(ctx, u) })
+		start(ctx, &all, func(ctx context.Context) { e.http = e.askPlain(ctx, "http", u) })
 	}
 	for i, r := range e.routes {
-		start(func(ctx context.Context) { e.dialled[i] = e.dial(ctx, r) })
+		start(ctx, &all, func(ctx context.Context) { e.dialled[i] = e.dial(ctx, r) })
+	}
+	start(calm, &controls, e.askNowhere)
+	if len(names) > 0 {
+		start(calm, &controls, e.askNobody)
 	}
 	all.Wait()
+	if slices.ContainsFunc(e.dialled, func(d dialled) bool { return d.OK }) {
+		stop()
+	}
+	controls.Wait()
+}
+
+// secured is a port with TLS, and the proxy to reach it through.
+type secured struct {
+	hostPort string
+	proxy    *url.URL // nil: directly
 }
 
 // places are the names to look up, and what to connect to: by TCP, and of those by TLS.
-func (e *exam) places() (names, ports, secure []string) {
+func (e *exam) places() (names, ports []string, secure []secured) {
 	add := func(to *[]string, s string) {
 		if !slices.Contains(*to, s) {
+			*to = append(*to, s)
+		}
+	}
+	var proxied []secured
+	addSecure := func(to *[]secured, s secured) {
+		if !slices.ContainsFunc(*to, func(t secured) bool { return t.hostPort == s.hostPort }) {
 			*to = append(*to, s)
 		}
 	}
@@ -160,29 +221,65 @@ func (e *exam) places() (names, ports, secure []string) {
 			continue
 		}
 		add(&ports, u.Host)
-		if !r.Plain {
-			add(&secure, u.Host)
+		if r.Plain {
+			continue
+		}
+		addSecure(&secure, secured{hostPort: u.Host})
+		if via := e.viaOf(r); via != nil {
+			addSecure(&proxied, secured{u.Host, via})
 		}
 	}
-	return names, ports, secure
+	return names, ports, append(secure, proxied...)
+}
+
+// proxiesInUse are the proxies of the routes, and where they are.
+func (e *exam) proxiesInUse() []secured {
+	var gates []secured
+	for _, r := range e.routes {
+		via := e.viaOf(r)
+		if via == nil || slices.ContainsFunc(gates, func(g secured) bool { return g.proxy.String() == via.String() }) {
+			continue
+		}
+		port := via.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[via.Scheme]
+		}
+		gates = append(gates, secured{net.JoinHostPort(via.Hostname(), cmp.Or(port, "1080")), via})
+	}
+	return gates
 }
 
 // lookUp asks the DNS for a name.
 func (e *exam) lookUp(ctx context.Context, name string) Check {
 	c, began := Check{What: "dns", Target: name}, time.Now()
-	var resolver interface {
-		LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-	} = net.DefaultResolver
-	if own, ok := e.cfg.Net.(interface {
-		LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-	}); ok {
-		resolver = own
-	}
-	ips, err := resolver.LookupNetIP(ctx, "ip", name)
+	ips, err := e.resolve(ctx, name)
 	if err != nil {
 		return c.failed(began, err)
 	}
-	return c.passed(began, fmt.Sprint(ips))
+	return c.passed(began, listed(ips))
+}
+
+func (e *exam) resolve(ctx context.Context, name string) ([]netip.Addr, error) {
+	type resolver interface {
+		LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	}
+	own, ok := e.cfg.Net.(resolver)
+	if !ok {
+		own = net.DefaultResolver
+	}
+	ips, err := own.LookupNetIP(ctx, "ip", name)
+	for i := range ips {
+		ips[i] = ips[i].Unmap()
+	}
+	return ips, err
+}
+
+func listed(ips []netip.Addr) string {
+	words := make([]string, len(ips))
+	for i, ip := range ips {
+		words[i] = ip.String()
+	}
+	return strings.Join(words, ", ")
 }
 
 // connect opens and closes a TCP connection.
@@ -200,8 +297,13 @@ func (e *exam) connect(ctx context.Context, hostPort string) Check {
 func (e *exam) dial(ctx context.Context, r dial.Route) dialled {
 	d := dialled{route: r, Check: Check{What: string(r.Transport), Target: r.URL, Proxy: e.proxyOf(r)}}
 	d.route.Proxy = d.Proxy
+	conf := e.cfg.TLS
+	if r.Transport == dial.QUIC {
+		d.shown = &sighting{}
+		conf = d.shown.by(conf)
+	}
 	began := time.Now()
-	conn, err := dial.DialRoute(ctx, r, dial.Options{TLS: e.cfg.TLS, Proxy: e.cfg.Proxy, Timeout: e.cfg.Timeout, Net: e.cfg.Net})
+	conn, err := dial.DialRoute(ctx, r, dial.Options{TLS: conf, Proxy: e.cfg.Proxy, Timeout: e.cfg.Timeout, Net: e.cfg.Net})
 	if err != nil {
 		d.Check = d.failed(began, bare(err))
 		return d
@@ -212,20 +314,29 @@ func (e *exam) dial(ctx context.Context, r dial.Route) dialled {
 }
 
 // proxyOf is the proxy that a route goes through, without its password.
-func (e *exam) proxyOf(r dial.Route) string {
+func (e *exam) proxyOf(r dial.Route) string { return shownProxy(e.viaOf(r)) }
+
+func shownProxy(via *url.URL) string {
+	if via == nil {
+		return ""
+	}
+	return (&url.URL{Scheme: via.Scheme, Host: via.Host}).String()
+}
+
+func (e *exam) viaOf(r dial.Route) *url.URL {
 	u, err := url.Parse(r.URL)
 	if err != nil || r.Transport != dial.WebSocket && r.Transport != dial.LongPoll {
-		return ""
+		return nil
 	}
 	u.Scheme = "https"
 	if r.Plain {
 		u.Scheme = "http"
 	}
 	via, err := e.cfg.Proxy(u)
-	if err != nil || via == nil {
-		return ""
+	if err != nil {
+		return nil // the route says so
 	}
-	return (&url.URL{Scheme: via.Scheme, Host: via.Host}).String()
+	return via
 }
 
 func (c Check) passed(began time.Time, detail string) Check {
@@ -234,32 +345,6 @@ func (c Check) passed(began time.Time, detail string) Check {
 }
 
 func (c Check) failed(began time.Time, err error) Check {
-	c.Took, c.Err, c.Detail = time.Since(began), err, oneLine(err.Error())
+	c.Took, c.Err, c.Detail = time.Since(began), err, oneLine(core(err))
 	return c
-}
-
-// papers are what a server shows by TLS.
-type papers struct {
-	Check
-	chain []*x509.Certificate // as shown
-}
-
-func (p papers) leaf() *x509.Certificate {
-	if len(p.chain) == 0 {
-		return nil
-	}
-	return p.chain[0]
-}
-
-// issuer is who issued the certificate, in a person's words.
-func (p papers) issuer() string {
-	leaf := p.leaf()
-	if leaf == nil {
-		return "nobody"
-	}
-	name := leaf.Issuer.CommonName
-	if org := leaf.Issuer.Organization; len(org) > 0 && org[0] != name {
-		name += " of " + org[0]
-	}
-	return name
 }

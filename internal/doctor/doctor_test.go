@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,16 +28,30 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// town is a network in which chat.test is this machine, black.test drops everything and no other name is known.
-type town struct{}
+// town is a network in which chat.test is this machine, black.test drops everything, far.test is beyond all networks, lone.test is asked for without one and no other name is known.
+type town struct {
+	hijack string // answers for addresses at which nobody is; empty: nobody does
+	liar   bool   // the DNS knows any name
+}
 
-func (town) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+var errNoDNS = &net.DNSError{Err: "dial udp 203.0.113.1:53: connect: network is unreachable", Name: "lone.test"}
+
+func (w town) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
 	switch host {
 	case "127.0.0.1":
+	case "192.0.2.1":
+		if w.hijack == "" {
+			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.EHOSTUNREACH}
+		}
+		address = w.hijack
+	case "far.test", "203.0.113.7":
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ENETUNREACH}
+	case "lone.test":
+		return nil, &net.OpError{Op: "dial", Net: network, Err: errNoDNS}
 	case "chat.test":
 		address = net.JoinHostPort("127.0.0.1", port)
 	case "black.test":
@@ -51,8 +67,15 @@ func (town) ListenPacket(ctx context.Context) (net.PacketConn, error) {
 	return new(net.ListenConfig).ListenPacket(ctx, "udp", "127.0.0.1:0")
 }
 
-func (town) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+func (w town) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
+	if w.liar {
+		return []netip.Addr{netip.MustParseAddr("::ffff:127.0.0.1")}, nil
+	}
 	switch host {
+	case "lone.test":
+		return nil, errNoDNS
+	case "far.test":
+		return []netip.Addr{netip.MustParseAddr("203.0.113.7")}, nil
 	case "chat.test":
 		return []netip.Addr{netip.MustParseAddr("127.0.0.1")}, nil
 	case "black.test":
@@ -92,17 +115,32 @@ func newOffice(t *testing.T) *office {
 
 // secure listens with a certificate for a name, valid for a day around a time from now, and speaks a protocol by ALPN; the port is returned.
 func (o *office) secure(name string, in time.Duration, protocol string) string {
+	conf := o.certificate(name, in)
+	if protocol != "" {
+		conf.NextProtos = []string{protocol}
+	}
+	return o.listen(func(nc net.Conn) { _, _ = io.Copy(io.Discard, tls.Server(nc, conf)) })
+}
+
+func (o *office) certificate(name string, in time.Duration) *tls.Config {
 	mid := time.Now().Add(in)
 	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: mid.Add(-12 * time.Hour), NotAfter: mid.Add(12 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, o.ca, &o.key.PublicKey, o.key)
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	conf := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: o.key}}}
-	if protocol != "" {
-		conf.NextProtos = []string{protocol}
-	}
-	return o.listen(func(nc net.Conn) { _, _ = io.Copy(io.Discard, tls.Server(nc, conf)) })
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: o.key}}}
+}
+
+// secureWeb is a web server without anything on it, and says its port.
+func (o *office) secureWeb(name string) string {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.TLS = o.certificate(name, 0)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	o.t.Cleanup(s.Close)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	return port
 }
 
 func (o *office) listen(serve func(net.Conn)) (port string) {
@@ -168,9 +206,8 @@ func (o *office) swallow(port string) {
 }
 
 const (
-	native = "teamtalk/1"
-	day    = 24 * time.Hour
-	login  = "<html><form>Room number?</form></html>"
+	day   = 24 * time.Hour
+	login = "<html><form>Room number?</form></html>"
 )
 
 // scene is a place and what is examined there.
@@ -179,79 +216,13 @@ type scene struct {
 	plain    string // URL; empty: nothing answers plain HTTP
 	proxy    string
 	distrust bool
-}
-
-// diagnosis is a scene and what the doctor has to find.
-type diagnosis struct {
-	name  string
-	set   func(o *office) scene
-	kinds []Kind
-	says  string // is in the first finding, or in the summary if there is none
-	ok    bool
-}
-
-func diagnoses() []diagnosis {
-	good := func(o *office) string { return o.secure("chat.test", 0, native) }
-	return []diagnosis{
-		{"all well", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + good(o)}, plain: o.web(405, "text/plain", "", 0)}
-		},
-			nil, "all well: 1 of 1 ways work, the best is tls", true},
-		{"UDP dropped", func(o *office) scene {
-			port := good(o)
-			o.swallow(port)
-			return scene{address: []string{"tls://chat.test:" + port, "quic://chat.test:" + port}}
-		}, []Kind{NoUDP}, "UDP gets no answer at chat.test:", true},
-		{"unknown authority", func(o *office) scene { return scene{address: []string{"tls://chat.test:" + good(o)}, distrust: true} },
-			[]Kind{Untrusted}, "issued by Prying Box of ACME, whom this machine does not trust", false},
-		{"another name", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + o.secure("office.test", 0, native)}}
-		},
-			[]Kind{OtherHost}, "is for office.test", false},
-		{"clock behind", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + o.secure("chat.test", 4*day, native)}, plain: o.web(405, "text/plain", "", 4*day+time.Hour)}
-		}, []Kind{WrongClock}, "clock is 4 days behind of the server's", false},
-		{"clock ahead", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + o.secure("chat.test", -day, native)}, plain: o.web(404, "text/plain", "", -day)}
-		}, []Kind{WrongClock}, "clock is 24 hours ahead of the server's", false},
-		{"expired", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + o.secure("chat.test", -day, native)}, plain: o.web(405, "text/plain", "", 0)}
-		}, []Kind{Expired}, "this machine's clock is right", false},
-		{"expired, or the clock", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + o.secure("chat.test", -day, native)}}
-		},
-			[]Kind{Expired}, "is valid from ", false},
-		{"name not known", func(*office) scene { return scene{address: []string{"chta.test"}} }, []Kind{NoName}, "does not know the name chta.test", false},
-		{"DNS silent", func(*office) scene { return scene{address: []string{"tls://slow.test"}} }, []Kind{NoName}, "no answer for slow.test", false},
-		{"server down", func(o *office) scene { return scene{address: []string{"chat.test:" + o.nobody()}} }, []Kind{Refused}, "nothing listens at chat.test:", false},
-		{"dropped", func(*office) scene { return scene{address: []string{"black.test"}} }, []Kind{Silent}, "no answer from black.test:443", false},
-		{"proxy wants a login", func(o *office) scene {
-			return scene{address: []string{"wss://chat.test:" + good(o)}, proxy: o.web(407, "text/html", login, 0, "Proxy-Authenticate", "Basic realm=x")}
-		}, []Kind{ProxyLogin}, "wants a name and password (407)", false},
-		{"proxy forbids", func(o *office) scene {
-			return scene{address: []string{"wss://chat.test:" + good(o), "https://chat.test:" + good(o)}, proxy: o.web(403, "text/html", login, 0)}
-		}, []Kind{ProxyForbid}, "refuses the server (403 Forbidden)", false},
-		{"proxy down", func(o *office) scene {
-			return scene{address: []string{"wss://chat.test:" + good(o)}, proxy: "http://127.0.0.1:" + o.nobody()}
-		}, []Kind{ProxyForbid}, "can't be reached", false},
-		{"portal", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + good(o)}, plain: o.web(200, "text/html; charset=utf-8", login, 0), distrust: true}
-		}, []Kind{Portal, Untrusted}, "answered by something else: answered 200 OK", false},
-		{"portal that redirects", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + o.nobody()}, plain: o.web(302, "text/html", "", 0, "Location", "http://login.hotel.test/")}
-		}, []Kind{Portal, Refused}, "302 Found to http://login.hotel.test/", false},
-		{"a web site beside the server", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + good(o)}, plain: o.web(200, "text/html", login, 0)}
-		}, nil, "all well", true},
-		{"not TeamTalk", func(o *office) scene {
-			return scene{address: []string{"tls://chat.test:" + o.secure("chat.test", 0, "")}}
-		},
-			[]Kind{Other}, "tls does not work at tls://chat.test:", false},
-	}
+	hijack   string // URL of what answers for addresses at which nobody is
+	liar     bool
+	clock    time.Duration // how far this machine's is off
 }
 
 func TestDiagnoses(t *testing.T) {
-	for _, c := range diagnoses() {
+	for _, c := range slices.Concat(wellDiagnoses(), trustDiagnoses(), reachDiagnoses(), placeDiagnoses()) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t)
@@ -276,7 +247,8 @@ func TestDiagnoses(t *testing.T) {
 
 func examine(t *testing.T, o *office, s scene) *Report {
 	t.Helper()
-	cfg := Config{Addresses: s.address, TLS: &tls.Config{RootCAs: o.roots}, Timeout: 2 * time.Second, Net: town{}, PlainURL: s.plain,
+	cfg := Config{Addresses: s.address, TLS: &tls.Config{RootCAs: o.roots}, Timeout: 2 * time.Second, PlainURL: s.plain,
+		Net: town{hijack: strings.TrimPrefix(s.hijack, "http://"), liar: s.liar},
 		Proxy: func(*url.URL) (*url.URL, error) {
 			if s.proxy == "" {
 				return nil, nil
@@ -285,6 +257,9 @@ func examine(t *testing.T, o *office, s scene) *Report {
 		}}
 	if s.plain == "" {
 		cfg.PlainURL = "http://chat.test:" + o.nobody()
+	}
+	if s.clock != 0 {
+		cfg.TLS.Time = func() time.Time { return time.Now().Add(s.clock) }
 	}
 	if s.distrust {
 		cfg.TLS.RootCAs = x509.NewCertPool()

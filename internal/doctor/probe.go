@@ -3,9 +3,7 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net"
@@ -17,63 +15,13 @@ import (
 	"teamtalk/client/dial"
 )
 
-// inspect looks at the certificate of a TLS port, and then judges it: a client that trusted first would not see what it distrusts.
-func (e *exam) inspect(ctx context.Context, hostPort string) papers {
-	p, began := papers{Check: Check{What: "certificate", Target: hostPort}}, time.Now()
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		p.Check = p.failed(began, err)
-		return p
-	}
-	nc, err := e.cfg.Net.DialContext(ctx, "tcp", hostPort)
-	if err != nil {
-		p.Check = p.failed(began, err)
-		return p
-	}
-	defer nc.Close()
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
-	if e.cfg.TLS != nil {
-		conf = e.cfg.TLS.Clone()
-	}
-	if conf.ServerName == "" {
-		conf.ServerName = host
-	}
-	conf.NextProtos = []string{"teamtalk/1", "http/1.1"}
-	conf.InsecureSkipVerify = true // judged below; nothing is said on this connection
-	tc := tls.Client(nc, conf)
-	if err := tc.HandshakeContext(ctx); err != nil {
-		p.Check = p.failed(began, err)
-		return p
-	}
-	p.chain = tc.ConnectionState().PeerCertificates
-	if err := verify(p.chain, conf); err != nil {
-		p.Check = p.failed(began, err)
-		return p
-	}
-	p.Check = p.passed(began, "issued by "+p.issuer()+", trusted, valid until "+p.leaf().NotAfter.Format(time.DateOnly))
-	return p
-}
-
-func verify(chain []*x509.Certificate, conf *tls.Config) error {
-	if len(chain) == 0 {
-		return errors.New("no certificate was shown")
-	}
-	o := x509.VerifyOptions{Roots: conf.RootCAs, DNSName: conf.ServerName, Intermediates: x509.NewCertPool()}
-	if conf.Time != nil {
-		o.CurrentTime = conf.Time()
-	}
-	for _, c := range chain[1:] {
-		o.Intermediates.AddCert(c)
-	}
-	_, err := chain[0].Verify(o)
-	return err
-}
-
 // plain is what answers plain HTTP.
 type plain struct {
 	Check
 	date   time.Time // as the answer says; zero: there was none
 	portal bool      // it is not the server
+	demand bool      // it says itself that a login is wanted
+	said   string    // the answer without the clock
 }
 
 // plainURL is what to ask by plain HTTP; empty: there is nothing to ask.
@@ -99,8 +47,8 @@ func (e *exam) plainURL() string {
 
 // askPlain asks without opening a session: a server refuses the method, and a portal shows its page. It goes past any proxy, as portals
 // are between the machine and everything.
-func (e *exam) askPlain(ctx context.Context, address string) plain {
-	p, began := plain{Check: Check{What: "http", Target: address}}, time.Now()
+func (e *exam) askPlain(ctx context.Context, what, address string) plain {
+	p, began := plain{Check: Check{What: what, Target: address}}, time.Now()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		p.Check = p.failed(began, err)
@@ -117,24 +65,24 @@ func (e *exam) askPlain(ctx context.Context, address string) plain {
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // only the head counts
-	if p.date, err = http.ParseTime(resp.Header.Get("Date")); err != nil {
-		p.date = time.Time{}
-	}
+	p.date = dateOf(resp)
+	p.demand = resp.StatusCode == http.StatusNetworkAuthenticationRequired
 	p.portal = isPortal(resp, req.URL.Hostname())
-	p.Check = p.passed(began, describe(resp))
+	p.said = said(resp)
+	p.Check = p.passed(began, p.said)
+	if !p.date.IsZero() {
+		p.Detail += ", its clock says " + p.date.UTC().Format(time.DateTime) + " UTC"
+	}
 	if p.portal {
 		p.OK = false
 	}
 	return p
 }
 
-func describe(resp *http.Response) string {
+func said(resp *http.Response) string {
 	said := "answered " + resp.Status
 	if to := resp.Header.Get("Location"); to != "" {
 		said += " to " + to
-	}
-	if date := resp.Header.Get("Date"); date != "" {
-		said += ", its clock says " + date
 	}
 	return oneLine(said)
 }
@@ -164,6 +112,25 @@ func bare(err error) error {
 	return err
 }
 
+// core is the part of an error that tells people something: what wraps it says what is in the other columns.
+func core(err error) string {
+	if status, ok := errors.AsType[*dial.StatusError](err); ok {
+		return status.Error()
+	}
+	if isMistrust(err) {
+		if wrapped, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			return wrapped.Err.Error()
+		}
+	}
+	if isTimeout(err) {
+		return "no answer in time"
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Error()
+	}
+	return err.Error()
+}
+
 // oneLine keeps what a table can show.
 func oneLine(s string) string {
 	const most = 160
@@ -172,20 +139,4 @@ func oneLine(s string) string {
 		return string(r[:most]) + "…"
 	}
 	return s
-}
-
-// skew is how far a clock is off, in a person's words.
-func skew(d time.Duration) string {
-	way := "behind"
-	if d > 0 {
-		way = "ahead"
-	}
-	d = d.Abs()
-	switch {
-	case d > 48*time.Hour:
-		return fmt.Sprintf("%d days %s", int(d.Hours()/24), way)
-	case d > 2*time.Hour:
-		return fmt.Sprintf("%d hours %s", int(d.Hours()), way)
-	}
-	return fmt.Sprintf("%d minutes %s", int(d.Minutes()), way)
 }

@@ -135,7 +135,7 @@ func (w *world) serveGateway(t *testing.T, events *bus.Bus, verifier *password.V
 			Accounts: accounts,
 			Devices:  service.NewDevices(w.store),
 			Buddies:  service.NewBuddies(w.store, nil),
-			Messages: service.NewMessages(w.store),
+			Messages: service.NewMessages(w.store, service.MessageRules{}),
 			Groups:   service.NewGroups(w.store),
 			Files:    service.NewFiles(w.store, nil),
 			Sessions: service.NewSessions(w.store, nil),

@@ -22,6 +22,8 @@ type BenchOptions struct {
 	Members int
 	// Payload is the size of a message in bytes.
 	Payload int
+	// Flags are further ones of the server.
+	Flags []string
 }
 
 // BenchResult is the end-to-end benchmark's table.
@@ -95,7 +97,7 @@ func withServer(ctx context.Context, o BenchOptions, name string, users int, bod
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	s, err := StartServer(ctx, o.Binary, dir, users, benchPassword)
+	s, err := StartServer(ctx, o.Binary, dir, users, benchPassword, o.Flags...)
 	if err != nil {
 		return err
 	}

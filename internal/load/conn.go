@@ -127,10 +127,18 @@ func loggedIn(body []byte) (protocol.UserID, error) {
 		return 0, err
 	}
 	if res.GetResultCode() != pb.ResultType_REFUSE_REASON_NONE {
-		return 0, fmt.Errorf("refused: %v: %s", res.GetResultCode(), res.GetResultString())
+		return 0, &refusedError{res.GetResultCode(), res.GetResultString()}
 	}
 	return protocol.UserID(res.GetUserInfo().GetUserId()), nil
 }
+
+// refusedError is a login that was not accepted.
+type refusedError struct {
+	code pb.ResultType
+	text string
+}
+
+func (e *refusedError) Error() string { return fmt.Sprintf("refused: %v: %s", e.code, e.text) }
 
 // bind breaks the connection off when ctx ends, until release is called.
 func (c *Conn) bind(ctx context.Context) (release func() bool) {

@@ -13,7 +13,7 @@ import (
 // sessionFault changes what a server does with a token.
 type sessionFault struct {
 	silentOnce, byeOnce, cutOnce bool // with each device's first one
-	gap, forget, kick            bool // always
+	gap, forget, kick, queue     bool // always
 }
 
 // fakeSessions is as little of the session extension as its clients need.
@@ -56,6 +56,9 @@ func (s *fakeSessions) hello(c net.Conn, p pdu.PDU) string {
 		write(c, pdu.CmdWelcome, p.Header.Seq, w)
 		s.credential(c, m.GetDeviceId())
 	default:
+		if f.queue {
+			write(c, pdu.CmdQueue, 0, &sessionpb.Queue{Position: 7})
+		}
 		w.Verdict = sessionpb.Verdict_RESUMED
 		write(c, pdu.CmdWelcome, p.Header.Seq, w)
 		write(c, pdu.CmdCursor, 0, &sessionpb.Cursor{Cursor: m.GetCursor() + 1})

@@ -29,6 +29,7 @@ type fakeServer struct {
 	groups map[uint32][]uint32
 	held   []byte
 	extra  fakeSessions
+	desk   *fakeDesk // nil: everybody comes in at once
 }
 
 // fault changes what a server does with message id.
@@ -44,6 +45,12 @@ func startFake(t *testing.T, f fault) Target {
 // startFakeSessions is a server with faults of the session extension too, over TLS if there is a certificate.
 func startFakeSessions(t *testing.T, f fault, sf sessionFault, certificate *tls.Config) Target {
 	t.Helper()
+	return startFakeDesk(t, f, sf, nil, certificate)
+}
+
+// startFakeDesk is a server where some have to wait to be let in.
+func startFakeDesk(t *testing.T, f fault, sf sessionFault, desk *fakeDesk, certificate *tls.Config) Target {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +58,11 @@ func startFakeSessions(t *testing.T, f fault, sf sessionFault, certificate *tls.
 	if certificate != nil {
 		l = tls.NewListener(l, certificate)
 	}
-	s := &fakeServer{listener: l, fault: f, conns: map[uint32]net.Conn{}, ids: map[uint32]uint32{}, groups: map[uint32][]uint32{}, extra: newFakeSessions(sf)}
+	s := &fakeServer{listener: l, fault: f, conns: map[uint32]net.Conn{}, ids: map[uint32]uint32{}, groups: map[uint32][]uint32{}, extra: newFakeSessions(sf), desk: desk}
+	if desk != nil {
+		desk.over = make(chan struct{})
+		s.all.Go(func() { desk.work(s) }) // until over
+	}
 	s.all.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -63,6 +74,9 @@ func startFakeSessions(t *testing.T, f fault, sf sessionFault, certificate *tls.
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
+		if desk != nil {
+			close(desk.over)
+		}
 		s.all.Wait()
 	})
 	return Target{Server: l.Addr().String(), Via: ViaTCP, UserPattern: "user%d", First: 1, Password: "12345", Client: protocol.ClientAndroid}
@@ -83,6 +97,9 @@ func (s *fakeServer) serve(c net.Conn) {
 		case pdu.CmdHello:
 			device = s.extra.hello(c, p)
 		case pdu.CmdLoginReq:
+			if s.desk.takes(s, c, p, device) {
+				break
+			}
 			if user = s.login(c, p); user != 0 && device != "" {
 				s.extra.credential(c, device)
 			}

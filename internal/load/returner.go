@@ -191,15 +191,23 @@ func (r *returner) comeBack(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
-		r.storm.refused(err)
-		after = 0
-		var bye *byeError
-		if errors.As(err, &bye) {
-			if after = bye.after; bye.code == sessionpb.Code_KICKED || bye.code == sessionpb.Code_REPLACED {
-				return errGivenUp
-			}
+		if after, err = r.refused(err); err != nil {
+			return err
 		}
 	}
+}
+
+// refused notes a failed attempt, and says how long to wait at least before the next, or that there is no point in one.
+func (r *returner) refused(err error) (after time.Duration, final error) {
+	r.storm.refused(err)
+	var bye *byeError
+	if !errors.As(err, &bye) {
+		return 0, nil
+	}
+	if bye.code == sessionpb.Code_KICKED || bye.code == sessionpb.Code_REPLACED {
+		return 0, fmt.Errorf("%w: %w", errGivenUp, err)
+	}
+	return bye.after, nil
 }
 
 // enter connects and begins or resumes the session.
@@ -259,6 +267,10 @@ func (r *returner) step(l *link, p pdu.PDU, limit *time.Timer) (done bool, err e
 	case pdu.CmdLoginRes:
 		_, err = loggedIn(p.Body)
 		return false, err
+	case pdu.CmdQueue:
+		r.storm.queued.Add(1)
+		limit.Reset(loginTimeout)
+		return false, nil
 	case pdu.CmdBye:
 		return false, readBye(p.Body)
 	}

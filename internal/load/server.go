@@ -96,8 +96,8 @@ type Server struct {
 	done chan error
 }
 
-// StartServer runs the binary on a fresh directory with users user1 … and waits until it is ready.
-func StartServer(ctx context.Context, binary, dir string, users int, password string) (*Server, error) {
+// StartServer runs the binary on a fresh directory with users user1 …, and with more flags if there are any, and waits until it is ready.
+func StartServer(ctx context.Context, binary, dir string, users int, password string, flags ...string) (*Server, error) {
 	data := filepath.Join(dir, "data")
 	log, err := os.Create(filepath.Join(dir, "teamtalkd.log"))
 	if err != nil {
@@ -107,6 +107,7 @@ func StartServer(ctx context.Context, binary, dir string, users int, password st
 	for _, port := range []string{"--tcp", "--tls", "--quic", "--http", "--ops"} {
 		args = append(args, port, "127.0.0.1:0")
 	}
+	args = append(args, flags...)
 	// Not CommandContext: the process is to leave in order, see Stop.
 	cmd := exec.Command(binary, args...) //nolint:gosec,noctx // the operator's binary
 	cmd.Stdout, cmd.Stderr = log, log

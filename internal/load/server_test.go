@@ -28,7 +28,7 @@ func TestStartServer(t *testing.T) {
 		mv "$2/new" "$2/addresses.json"
 		while :; do sleep 0.05; done`)
 	dir := t.TempDir()
-	s, err := StartServer(t.Context(), binary, dir, 7, "secret")
+	s, err := StartServer(t.Context(), binary, dir, 7, "secret", "--more", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestStartServer(t *testing.T) {
 		t.Error(err)
 	}
 	log, err := os.ReadFile(filepath.Join(dir, "teamtalkd.log"))
-	if err != nil || !strings.HasPrefix(string(log), "dev --data ") || !strings.Contains(string(log), "--users 7 --password secret") || !strings.HasSuffix(string(log), "left\n") {
+	if err != nil || !strings.HasPrefix(string(log), "dev --data ") || !strings.Contains(string(log), "--users 7 --password secret") || !strings.Contains(string(log), "--more x\n") || !strings.HasSuffix(string(log), "left\n") {
 		t.Errorf("%v: log %q", err, log)
 	}
 }

@@ -49,6 +49,7 @@ type storm struct {
 	attempts atomic.Int64
 	gaps     atomic.Int64
 	tokens   atomic.Int64 // refused
+	queued   atomic.Int64 // told to wait in the login queue
 	goodbyes sync.WaitGroup
 
 	mu       sync.Mutex // guards the rest
@@ -165,10 +166,13 @@ func (s *storm) watch(ctx context.Context, clients []*returner, pair []*Conn, o 
 	return out, ctx.Err()
 }
 
-// bystand lets the pair chat until the time is over or stop is closed.
-func bystand(ctx context.Context, pair []*Conn, d time.Duration, stop <-chan struct{}) *MessageResult {
-	l := &lane{to: protocol.WithUser(pair[1].User), sender: pair[0], receivers: pair[1:]}
-	return measure(ctx, []*lane{l}, MessageOptions{Window: 1, Payload: MinPayload, Duration: d, Pace: bystanderPace, Stop: stop, Drain: loginTimeout})
+// bystand lets pairs chat until the time is over or stop is closed.
+func bystand(ctx context.Context, pairs []*Conn, d time.Duration, stop <-chan struct{}) *MessageResult {
+	var lanes []*lane
+	for pair := range slices.Chunk(pairs, 2) {
+		lanes = append(lanes, &lane{number: len(lanes), to: protocol.WithUser(pair[1].User), sender: pair[0], receivers: pair[1:]})
+	}
+	return measure(ctx, lanes, MessageOptions{Window: 1, Payload: MinPayload, Duration: d, Pace: bystanderPace, Stop: stop, Drain: loginTimeout})
 }
 
 // cutAll cuts them off, and lets them come back when that is done; it returns how long it took.

@@ -24,6 +24,7 @@ type Config struct {
 	Limits   LimitsConfig
 	Password PasswordConfig
 	Store    StoreConfig
+	Messages MessagesConfig
 	Log      LogConfig
 	Shutdown ShutdownConfig
 	Proxies  Proxies    // whose word about a client's address counts
@@ -77,6 +78,7 @@ type LimitsConfig struct {
 	Unauthenticated           int
 	UnauthenticatedPerAddress int
 	Devices                   int // live extended sessions of one user
+	LoginQueue                int // logins that wait for their turn
 	LoginDeadline             time.Duration
 	IdlePC                    time.Duration
 	IdleMobile                time.Duration
@@ -87,7 +89,8 @@ type PasswordConfig struct {
 	Argon2Memory  ByteSize
 	Argon2Time    int // passes
 	Argon2Threads int
-	Concurrent    int // verifications at once; 0: one per core
+	Concurrent    int // verifications at once; 0: half of the cores
+	Remembered    int // verified passwords that need not be checked by argon2id again; 0: none
 
 	Failures           int // of one name from one address
 	FailuresPerAddress int
@@ -96,7 +99,13 @@ type PasswordConfig struct {
 
 // StoreConfig is about the data directory.
 type StoreConfig struct {
-	MinFree ByteSize // writes are refused below
+	MinFree      ByteSize      // writes are refused below
+	ForgetWithin time.Duration // until deleted content is out of the raft log
+}
+
+// MessagesConfig holds rules of messages.
+type MessagesConfig struct {
+	RecallWindow time.Duration // in which an author may take a message back
 }
 
 // LogConfig says what is logged and in which form.

@@ -24,8 +24,9 @@ func (n *Node) buildGateway(context.Context) error {
 			Passes:    uint32(n.cfg.Password.Argon2Time),
 			Lanes:     uint8(n.cfg.Password.Argon2Threads),
 		},
-		Concurrency: n.concurrentPasswords(),
-		Registerer:  n.registry,
+		Concurrency:   n.concurrentPasswords(),
+		MemoryEntries: n.rememberedPasswords(),
+		Registerer:    n.registry,
 	})
 	if err != nil {
 		return err
@@ -51,7 +52,7 @@ func (n *Node) buildGateway(context.Context) error {
 			Accounts: accounts,
 			Devices:  service.NewDevices(n.store),
 			Buddies:  service.NewBuddies(n.store, nil),
-			Messages: service.NewMessages(n.store),
+			Messages: service.NewMessages(n.store, service.MessageRules{RecallWindow: n.cfg.Messages.RecallWindow}),
 			Groups:   service.NewGroups(n.store),
 			Files:    service.NewFiles(n.store, nil),
 			Sessions: service.NewSessions(n.store, nil),
@@ -65,6 +66,8 @@ func (n *Node) buildGateway(context.Context) error {
 			SendsPerSecond:            n.cfg.Limits.Rate,
 			SendBurst:                 n.cfg.Limits.Burst,
 			DevicesPerUser:            n.cfg.Limits.Devices,
+			ConcurrentLogins:          n.concurrentPasswords(),
+			QueuedLogins:              n.cfg.Limits.LoginQueue,
 		},
 		Timing:     gateway.Timing{Login: n.cfg.Limits.LoginDeadline, IdlePC: n.cfg.Limits.IdlePC, IdleMobile: n.cfg.Limits.IdleMobile},
 		Log:        n.log,
@@ -73,32 +76,51 @@ func (n *Node) buildGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.runGateway()
+	n.background("delivery of events", n.gateway.Run) // reads from the store
+	return n.runBurner()
+}
+
+// runBurner has messages burned whose time has come until its step is stopped.
+func (n *Node) runBurner() error {
+	burner, err := service.NewBurner(service.BurnerConfig{Store: n.store, Log: n.log, Registerer: n.registry})
+	if err != nil {
+		return err
+	}
+	n.background("burning of messages", burner.Run)
 	return nil
 }
 
-// runGateway delivers events until its step is stopped.
-func (n *Node) runGateway() {
+// background runs a part that may not end before its step is stopped, which its context tells it; the step waits for it.
+func (n *Node) background(name string, run func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { // ended and joined by the step below, for it reads from the store
+	go func() { // ended and joined by the step below
 		defer close(done)
-		if err := n.gateway.Run(ctx); ctx.Err() == nil {
-			n.fail(fmt.Errorf("delivery of events ended: %w", err))
+		if err := run(ctx); ctx.Err() == nil {
+			n.fail(fmt.Errorf("%s ended: %w", name, err))
 		}
 	}()
-	n.steps.started("delivery of events", func(context.Context) error {
+	n.steps.started(name, func(context.Context) error {
 		cancel()
 		<-done
 		return nil
 	})
 }
 
+// concurrentPasswords leaves half of the cores to those who are logged in: each check keeps one busy for tens of milliseconds.
 func (n *Node) concurrentPasswords() int {
 	if n.cfg.Password.Concurrent > 0 {
 		return n.cfg.Password.Concurrent
 	}
-	return runtime.GOMAXPROCS(0)
+	return max(1, runtime.GOMAXPROCS(0)/2)
+}
+
+// rememberedPasswords is that number as package password wants it, where 0 means its own default.
+func (n *Node) rememberedPasswords() int {
+	if n.cfg.Password.Remembered == 0 {
+		return -1
+	}
+	return n.cfg.Password.Remembered
 }
 
 // msgServer tells clients where to connect; called when the ports are known.
@@ -156,6 +178,6 @@ func (n *Node) storeConfig() state.Config {
 		Logger:     n.log,
 		Registerer: n.registry,
 		Version:    obs.BuildVersion().Version,
-		Tuning:     raftstore.Tuning{DiskReserve: uint64(n.cfg.Store.MinFree)},
+		Tuning:     raftstore.Tuning{DiskReserve: uint64(n.cfg.Store.MinFree), ForgetWithin: n.cfg.Store.ForgetWithin},
 	}}
 }

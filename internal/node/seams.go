@@ -13,6 +13,7 @@ import (
 var (
 	_ service.AccountStore   = (*state.Store)(nil)
 	_ service.MessageStore   = (*state.Store)(nil)
+	_ service.BurnStore      = (*state.Store)(nil)
 	_ service.BuddyStore     = (*state.Store)(nil)
 	_ service.GroupStore     = (*state.Store)(nil)
 	_ service.FileStore      = (*state.Store)(nil)

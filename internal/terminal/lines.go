@@ -29,7 +29,7 @@ type MessageLine struct {
 	Text         string          `json:"text"`
 	ClientMsgID  string          `json:"client_msg_id,omitempty"`
 	ReplyTo      protocol.MsgID  `json:"reply_to,omitempty"`
-	State        string          `json:"state,omitempty"` // recalled or burned
+	State        string          `json:"state,omitempty"` // recalled, burned, or gone: not yet known how
 }
 
 // String is the message on a line; further lines of its text are indented.
@@ -162,12 +162,13 @@ func (s *Session) Message(ctx context.Context, m *client.Message) MessageLine {
 	if !m.ClientMsgID.IsZero() {
 		l.ClientMsgID = hex.EncodeToString(m.ClientMsgID[:])
 	}
-	switch m.State {
-	case client.MessageRecalled:
+	switch {
+	case m.Deleted == protocol.Recalled:
 		l.State = "recalled"
-	case client.MessageBurned:
+	case m.Deleted == protocol.Burned:
 		l.State = "burned"
-	case client.MessageLive:
+	case m.Gone:
+		l.State = "gone"
 	}
 	return l
 }

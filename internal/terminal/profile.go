@@ -13,14 +13,18 @@ import (
 	"teamtalk/client"
 )
 
-// Use is what a session is for. Each has a device id of its own, so that commands can run while a tail follows what happens.
+// Use is what a session is for. Each has a device id of its own, so that commands can run while a tail or a chat follows what happens.
 type Use string
 
 // Uses.
 const (
 	ForCommands Use = "commands"
 	ForTail     Use = "tail"
+	ForChat     Use = "chat"
 )
+
+// follows tells whether a session is for whoever reads its events, perhaps for days.
+func (u Use) follows() bool { return u == ForTail || u == ForChat }
 
 // Profile is a folder that only its owner can read: who is logged in where, and the sessions to resume.
 type Profile struct{ Dir string }
@@ -77,6 +81,9 @@ func (p Profile) keep(a Account) error {
 	return nil
 }
 
+// Drafts is the file for what was typed in a chat and not sent.
+func (p Profile) Drafts() string { return filepath.Join(p.Dir, "chat.drafts.json") }
+
 // storage is where a session is kept.
 func (p Profile) storage(u Use) (*client.FileStorage, error) {
 	return client.NewFileStorage(p.session(u))
@@ -101,8 +108,8 @@ func (p Profile) lock(ctx context.Context, u Use) (unlock func(), err error) {
 		if !errors.Is(err, errLocked) {
 			return nil, errors.Join(fmt.Errorf("profile: lock: %w", err), f.Close())
 		}
-		if u == ForTail { // it may follow for days
-			return nil, errors.Join(fmt.Errorf("a tail is running on the profile %s: end it, or use another --profile", p.Dir), f.Close())
+		if u.follows() {
+			return nil, errors.Join(fmt.Errorf("a %s is running on the profile %s: end it, or use another --profile", u, p.Dir), f.Close())
 		}
 		select {
 		case <-tick.C:

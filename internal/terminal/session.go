@@ -79,8 +79,10 @@ type Entry struct {
 // Login logs in and keeps in the profile how to come back. When the password is refused the profile stays as it is.
 func (p Profile) Login(ctx context.Context, a Access) (Entry, error) {
 	first, err := p.enter(ctx, ForCommands, a)
-	if err == nil && first.Kept {
-		_, err = p.enter(ctx, ForTail, a)
+	for _, u := range []Use{ForTail, ForChat} {
+		if err == nil && first.Kept {
+			_, err = p.enter(ctx, u, a)
+		}
 	}
 	if err != nil {
 		return first, err
@@ -140,7 +142,7 @@ type Session struct {
 }
 
 // Open resumes a session of the profile, or logs in with the password if there is none. For commands it waits to be online, and
-// drops what happens meanwhile, which the tail's session tells; for a tail events are the caller's to read.
+// drops what happens meanwhile, which the tail's session tells; for a tail or a chat events are the caller's to read.
 func (p Profile) Open(ctx context.Context, u Use, a Access) (*Session, error) {
 	if len(a.Servers) == 0 || a.User == "" {
 		return nil, ErrNotLoggedIn
@@ -184,7 +186,7 @@ func (s *Session) open(ctx context.Context, p Profile, u Use, a Access) error {
 	if s.Client, err = client.Open(ctx, cfg); err != nil {
 		return explain(err, a)
 	}
-	if u == ForTail {
+	if u.follows() {
 		return nil
 	}
 	if err := s.WaitOnline(ctx); err != nil {
@@ -201,7 +203,7 @@ func (s *Session) Close() error {
 
 // Logout ends a session of the profile on the server and forgets it.
 func (p Profile) Logout(ctx context.Context, a Access) error {
-	for _, u := range []Use{ForTail, ForCommands} {
+	for _, u := range []Use{ForChat, ForTail, ForCommands} {
 		if err := p.leave(ctx, u, a); err != nil {
 			return err
 		}
@@ -213,7 +215,7 @@ func (p Profile) leave(ctx context.Context, u Use, a Access) error {
 	s, err := p.Open(ctx, u, a)
 	if err == nil {
 		var reading sync.WaitGroup
-		if u == ForTail {
+		if u.follows() {
 			reading.Go(func() { // ends with the client: what lies in between must not keep the answer away
 				for range s.Events() {
 					continue

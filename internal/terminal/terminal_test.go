@@ -100,7 +100,7 @@ func TestLines(t *testing.T) {
 		{&client.Message{Session: lunch, ID: 4, From: 1, Mine: true, Time: at, Type: protocol.MsgGroupAudio, ClientMsgID: protocol.ClientMsgID{1}, ReplyTo: 2},
 			`{"event":"message","conversation":"group:7","conversation_name":"Lunch","id":4,"from":1,"from_name":"ann","mine":true,"time":"2026-03-04T05:06:07Z","type":"voice","text":"","client_msg_id":"01000000000000000000000000000000","reply_to":2}`,
 			" #Lunch 4 ann: (voice)"},
-		{&client.Message{Session: bo, ID: 5, From: 2, Time: at, Type: protocol.MsgSingleText, State: client.MessageRecalled},
+		{&client.Message{Session: bo, ID: 5, From: 2, Time: at, Type: protocol.MsgSingleText, Gone: true, Deleted: protocol.Recalled},
 			`{"event":"message","conversation":"user:2","conversation_name":"bo","id":5,"from":2,"from_name":"bo","mine":false,"time":"2026-03-04T05:06:07Z","type":"text","text":"","state":"recalled"}`,
 			" bo 5 bo: (recalled)"},
 		{&client.Mark{Session: lunch, User: 2, Delivered: 4, Read: 3},

@@ -15,7 +15,7 @@ const (
 	maxEmptyReads = 100
 )
 
-// Reader reads PDUs from a stream. It is for one goroutine; after an error it must not be used again.
+// Reader reads PDUs from a stream. It is for one goroutine; after an error other than ErrTooLarge it must not be used again.
 type Reader struct {
 	src      io.Reader
 	from, to int // what buf holds
@@ -27,7 +27,8 @@ func NewReader(r io.Reader) *Reader { return &Reader{src: r} }
 
 // Read returns the next PDU of at most limit bytes, header included; the limit may change between reads. The error is
 // io.EOF at the end between two PDUs, io.ErrUnexpectedEOF inside one, ErrLength or ErrTooLarge for its length, or
-// what the source returned. With ErrLength and ErrTooLarge the PDU carries the header.
+// what the source returned. With ErrLength and ErrTooLarge the PDU carries the header. A PDU that was too large is still to
+// be read, with a larger limit.
 func (r *Reader) Read(limit int) (PDU, error) {
 	if err := r.fill(HeaderLen); err != nil {
 		return PDU{}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -76,6 +77,31 @@ func TestReadLimits(t *testing.T) {
 				t.Error("another body")
 			}
 		})
+	}
+}
+
+// Who may send how much can change while a PDU waits [TT-QUEUE-2].
+func TestReadAgainWhatWasTooLarge(t *testing.T) {
+	large, small := frame(pdu.CmdMsgData, bytes.Repeat([]byte{0xa5}, pdu.MaxLenBeforeLogin)), frame(pdu.CmdHeartbeat, nil)
+	r := pdu.NewReader(&chunks{data: slices.Concat(small, large, small), sizes: []byte{0, 2}, wide: true})
+	for i, want := range []struct {
+		cmd   pdu.Command
+		limit int
+		err   error
+	}{
+		{pdu.CmdHeartbeat, pdu.MaxLenBeforeLogin, nil},
+		{pdu.CmdMsgData, pdu.MaxLenBeforeLogin, pdu.ErrTooLarge},
+		{pdu.CmdMsgData, pdu.MaxLenBeforeLogin, pdu.ErrTooLarge},
+		{pdu.CmdMsgData, pdu.MaxLen, nil},
+		{pdu.CmdHeartbeat, pdu.MaxLenBeforeLogin, nil},
+	} {
+		p, err := r.Read(want.limit)
+		if !errors.Is(err, want.err) || p.Header.Command != want.cmd {
+			t.Fatalf("read %d: %v, %v", i, p.Header, err)
+		}
+		if err == nil && want.cmd == pdu.CmdMsgData && !bytes.Equal(p.Body, large[pdu.HeaderLen:]) {
+			t.Error("another body")
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -108,4 +109,77 @@ func BenchmarkRawAppend(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+}
+
+// BenchmarkDelete recalls messages, spread over the log, 64 in a commit.
+func BenchmarkDelete(b *testing.B) {
+	n := bench(b, 2)
+	n.db.NoSync = true
+	const stored = 100_000
+	for sent := 0; sent < stored; sent += 500 {
+		cmds := make([][]byte, 500)
+		for i := range cmds {
+			cmds[i] = sendCommand(b, uint64(sent+i), 0, 2)
+		}
+		n.index++
+		n.commit(n.index+10, cmds)
+	}
+	n.db.NoSync = false
+	ids := rand.Perm(stored)
+	b.ResetTimer()
+	for done := 0; done < b.N; {
+		b.StopTimer()
+		var cmds [][]byte
+		for ; done < b.N && len(cmds) < 64; done++ {
+			c := &protocol.DeleteMessage{Actor: 1, Session: protocol.WithUser(2), ID: protocol.MsgID(ids[done%stored] + 1), Deletion: protocol.Recalled, Within: 1 << 40}
+			cmd, err := encodeCommand(c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			cmds = append(cmds, cmd)
+		}
+		b.StartTimer()
+		n.index++
+		n.commit(n.index+10, cmds)
+	}
+}
+
+// BenchmarkReadBurning reads many messages to be burned with one command, and has the others moved and all burned.
+func BenchmarkReadBurning(b *testing.B) {
+	for _, count := range []int{1, 1000, 10_000} {
+		b.Run("messages="+itoa(count), func(b *testing.B) {
+			n := bench(b, 2)
+			n.do(&protocol.BurnDue{Limit: 1})
+			var read, burn time.Duration
+			commands := 0
+			for range b.N {
+				b.StopTimer()
+				n.db.NoSync = true
+				for sent := 0; sent < count; sent += 500 {
+					cmds := make([]protocol.Command, min(count, 500))
+					for i := range cmds {
+						cmds[i] = burning(1, 2, 5)
+					}
+					n.apply(cmds...)
+				}
+				n.db.NoSync = false
+				if err := n.db.Sync(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				start := time.Now()
+				n.do(&protocol.MarkRead{User: 2, Session: protocol.WithUser(1)})
+				read += time.Since(start)
+				start = time.Now()
+				n.clock += 6000
+				for more := true; more; commands++ {
+					more = n.do(&protocol.BurnDue{Limit: 256}).(protocol.BurnDueResult).More
+				}
+				burn += time.Since(start)
+			}
+			b.ReportMetric(float64(read.Microseconds())/float64(b.N), "µs/read")
+			b.ReportMetric(float64(burn.Microseconds())/float64(commands), "µs/burn")
+			b.ReportMetric(float64(commands)/float64(b.N), "burns")
+		})
+	}
 }

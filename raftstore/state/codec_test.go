@@ -38,6 +38,8 @@ func samples() []protocol.Command {
 		&protocol.EditGroup{Group: 7, Name: ptr("n"), Avatar: ptr("a"), Creator: ptr(protocol.UserID(1)), Close: true},
 		&protocol.FoundCluster{Cluster: testCluster(1)},
 		&protocol.RevokeSessions{User: 1, Scope: protocol.RevokeDevice, Device: "d"},
+		&protocol.DeleteMessage{Actor: 1, Session: s, ID: 3, Deletion: protocol.Recalled, Within: 4},
+		&protocol.BurnDue{Limit: 5},
 		&protocol.SendMessage{From: 1, To: s, Type: protocol.MsgGroupText, Data: []byte("x"), ClientMsgID: protocol.ClientMsgID{1, 2}, Extras: someExtras()},
 	}
 }
@@ -136,7 +138,7 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = n.db.Update(newMachine("older", dedupeSpan).Open)
-	want := `the state is of format 3, made by "test", and this is "older", which knows format 2: run a version that knows format 3, or start with an empty data directory`
+	want := `the state is of format 4, made by "test", and this is "older", which knows format 3: run a version that knows format 4, or start with an empty data directory`
 	if err == nil || err.Error() != want {
 		t.Errorf("a newer format: %v", err)
 	}
@@ -150,6 +152,12 @@ func TestDamage(t *testing.T) {
 	n.do(&protocol.SetPassword{User: 1, Hash: "h"})
 	n.do(&protocol.RegisterDevice{User: 2, Token: "t"})
 	n.do(&protocol.RevokeSessions{User: 1, Scope: protocol.RevokePC})
+	n.do(&protocol.BurnDue{Limit: 1})
+	for range 2 {
+		n.do(burning(1, 2, 5))
+	}
+	n.do(&protocol.MarkRead{User: 2, Session: protocol.WithUser(1), UpTo: 3})
+	n.do(&protocol.DeleteMessage{Actor: 1, Session: protocol.WithUser(2), ID: 1, Deletion: protocol.Recalled, Within: 1e6})
 	for id := range numBuckets {
 		if id == bMeta {
 			continue
@@ -178,6 +186,8 @@ func TestDamage(t *testing.T) {
 		note(q.GroupsOf(2))
 		note(q.OfflineFiles(2))
 		note(q.DeviceToken(2))
+		_, _, err = q.NextBurn()
+		note(nil, err)
 		_, _, err = q.EventsAfter(2, 0, 100)
 		note(nil, err)
 		_, err = q.Revoked(1, "d", protocol.ClientMac)
@@ -191,7 +201,7 @@ func TestDamage(t *testing.T) {
 			failed = failed || err != nil && protocol.CodeOf(err) == protocol.CodeInternal
 		}
 		// These hold nothing that a row could get wrong, or nothing that these queries read.
-		quiet := id == bUpdated || id == bMember || id == bSparse || id == bDedupe || id == bToken
+		quiet := id == bUpdated || id == bMember || id == bSparse || id == bDedupe || id == bToken || id == bUnburned || id == bDue
 		if !failed && !quiet {
 			t.Errorf("nobody noticed the damage in %s", id.name())
 		}
@@ -235,10 +245,17 @@ func FuzzUnpackMessage(f *testing.F) {
 	b = make([]byte, m.size())
 	m.pack(b)
 	f.Add(b)
+	m.deleted, m.data, m.extras = protocol.Burned, nil, protocol.Extras{BurnAfter: 5}
+	b = make([]byte, m.size())
+	m.pack(b)
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := unpackMessage(b)
 		if err != nil {
 			return
+		}
+		if m.deleted != 0 && (len(m.data) > 0 || m.extras.ContentType != "" || m.extras.ReplyTo != 0) {
+			t.Fatalf("a deleted message with content: %+v", m)
 		}
 		again := make([]byte, m.size())
 		m.pack(again)

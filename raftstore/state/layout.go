@@ -32,12 +32,15 @@ const (
 	bToken                    // token → UserID
 	bFile                     // receiver, Position → file row
 	bRevoked                  // UserID, scope, device → revoked row
+	bDeletion                 // conversation, Position, id → deletion row
+	bUnburned                 // reader, author, id → Position, seconds; messages to be burned that are not read
+	bDue                      // time, Position → what burns then, see dueRow
 	numBuckets
 )
 
 func (id bucketID) name() string {
 	return [numBuckets]string{"meta", "log", "conv", "sparse", "session", "dedupe", "user", "login", "password", "updated",
-		"profile", "dept", "group", "member", "change", "device", "token", "file", "revoked"}[id]
+		"profile", "dept", "group", "member", "change", "device", "token", "file", "revoked", "deletion", "unburned", "due"}[id]
 }
 
 const (

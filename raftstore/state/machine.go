@@ -15,7 +15,8 @@ import (
 //
 //	1 the first
 //	2 bRevoked, User.Revoked, messages with extras, metaCluster
-const formatVersion = 2
+//	3 bDeletion, bUnburned, bDue, metaBurning, metaDeleted, rows of deleted messages
+const formatVersion = 3
 
 // machine executes commands. All it keeps in memory repeats what the database says, so that a node that was restarted,
 // and one that was not, go on alike. Everything but members belongs to the engine's apply goroutine.
@@ -29,6 +30,7 @@ type machine struct {
 	heads   map[protocol.Conversation]head
 	members *memberCache
 	window  *dedupeWindow
+	burns   bool // messages sent from here on burn: BurnDue came
 }
 
 var _ raftstore.Machine = (*machine)(nil)
@@ -50,6 +52,8 @@ const (
 	metaSweep   = "dedupe-sweep"
 	metaCluster = "cluster"       // cluster row; there is none before FoundCluster
 	metaRevoked = "revoked-sweep" // where the next sweep of bRevoked begins
+	metaBurning = "burning"       // burning row; there is none before BurnDue
+	metaDeleted = "last-deletion" // Position; nothing after it need be looked for in bDeletion
 )
 
 // Open prepares the buckets of a new database, migrates one of an older format, refuses one of a newer, and reads what is
@@ -63,6 +67,7 @@ func (m *machine) Open(tx *bbolt.Tx) error {
 	m.status = make(map[protocol.UserID]protocol.UserStatus)
 	m.heads = make(map[protocol.Conversation]head)
 	m.members.reset()
+	m.burns = t.row(bMeta, []byte(metaBurning)) != nil
 	var err error
 	if m.time, err = t.newestTime(); err != nil {
 		return err
@@ -78,7 +83,7 @@ func (m *machine) checkFormat(t *txn) error {
 	switch v := t.number(metaFormat); v {
 	case formatVersion:
 		return nil
-	case 1:
+	case 1, 2:
 		return m.create(t) // what came since then is new buckets and rows only
 	default:
 		return fmt.Errorf("the state is of format %d, made by %q, and this is %q, which knows format %d: run a version that knows format %d, or start with an empty data directory",
@@ -131,6 +136,7 @@ type step struct {
 	at     protocol.Position
 	now    protocol.Time
 	events []protocol.Event
+	forget bool // the log up to here holds content that is to go [TT-DEL-7]
 }
 
 func (s *step) emit(body protocol.EventBody) {
@@ -155,7 +161,11 @@ func (m *machine) Apply(tx *bbolt.Tx, at protocol.Position, timeMs int64, cmd []
 	case err != nil:
 		return raftstore.Applied{}, fmt.Errorf("apply at %v: %w", at, err)
 	}
-	return raftstore.Applied{Result: result, Events: s.events}, nil
+	a := raftstore.Applied{Result: result, Events: s.events}
+	if s.forget {
+		a.Forget = at.Index
+	}
+	return a, nil
 }
 
 // execute does not list a command's rules: they are with the command's family.
@@ -199,6 +209,10 @@ func (m *machine) execute(s *step, cmd protocol.Command) (any, error) {
 		return s.foundCluster(c)
 	case *protocol.RevokeSessions:
 		return nil, m.revokeSessions(s, c)
+	case *protocol.DeleteMessage:
+		return nil, m.deleteMessage(s, c)
+	case *protocol.BurnDue:
+		return m.burnDue(s, c)
 	}
 	return nil, fmt.Errorf("no way to execute %T", cmd)
 }

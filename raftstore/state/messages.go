@@ -48,6 +48,9 @@ func (m *machine) sendMessage(s *step, c *protocol.SendMessage) (any, error) {
 	if err := m.window.add(s.txn, k, dedupeEntry{s.at, s.now.Unix()}, s.now); err != nil {
 		return nil, err
 	}
+	if err := m.noteUnburned(s, &row); err != nil {
+		return nil, err
+	}
 	s.emit(protocol.MessageSent{Message: row.message(s.at), Members: members})
 	return protocol.SendResult{ID: row.id, Time: row.time, At: s.at}, nil
 }
@@ -73,15 +76,21 @@ func checkMessage(c *protocol.SendMessage) error {
 	return c.Extras.Check(c.To.Type)
 }
 
-// repeated answers a message that is stored already [TT-MSG-6] [TT-SESS-11].
+// repeated answers a message that is stored already [TT-MSG-6] [TT-SESS-11]. Of a deleted one nothing is kept to compare
+// with; and the repeat has brought its content into the log again [TT-DEL-7].
 func (s *step) repeated(c *protocol.SendMessage, at protocol.Position) (any, error) {
 	row, err := s.message(at)
 	if err != nil {
 		return nil, err
 	}
-	if row.conv != c.To.Conversation(c.From) || row.typ != c.Type || row.extras != c.Extras || !bytes.Equal(row.data, c.Data) {
+	same := row.conv == c.To.Conversation(c.From) && row.typ == c.Type
+	if row.deleted == 0 {
+		same = same && row.extras == c.Extras && bytes.Equal(row.data, c.Data)
+	}
+	if !same {
 		return nil, invalid("client_msg_id: used before for another message")
 	}
+	s.forget = row.deleted != 0
 	return protocol.SendResult{ID: row.id, Time: row.time, At: at, Repeated: true}, nil
 }
 

@@ -1,6 +1,7 @@
 package state
 
 import (
+	order "cmp"
 	"errors"
 	"slices"
 	"testing"
@@ -24,9 +25,9 @@ func commandGen() *rapid.Generator[protocol.Command] {
 	word := rapid.SampledFrom([]string{"a", "b", "c"})
 	send := rapid.Custom(func(t *rapid.T) protocol.Command {
 		c := text(user.Draw(t, "from"), session.Draw(t, "to"), word.Draw(t, "data"))
-		if rapid.IntRange(0, 3).Draw(t, "extras") == 0 {
+		if rapid.IntRange(0, 2).Draw(t, "extras") == 0 {
 			c.Extras = protocol.Extras{ContentType: rapid.SampledFrom([]string{"", "text/markdown"}).Draw(t, "content type"),
-				ReplyTo: protocol.MsgID(rapid.IntRange(0, 3).Draw(t, "reply to")), BurnAfter: rapid.SampledFrom([]uint32{0, 0, 5}).Draw(t, "burn after")}
+				ReplyTo: protocol.MsgID(rapid.IntRange(0, 3).Draw(t, "reply to")), BurnAfter: rapid.SampledFrom([]uint32{0, 1, 5}).Draw(t, "burn after")}
 		}
 		return keyed(c, byte(rapid.OneOf(rapid.Just(0), rapid.IntRange(0, 8)).Draw(t, "id")))
 	})
@@ -74,7 +75,13 @@ func commandGen() *rapid.Generator[protocol.Command] {
 		}
 		return &protocol.DeleteOfflineFile{Actor: user.Draw(t, "actor"), From: user.Draw(t, "from"), To: user.Draw(t, "to"), TaskID: word.Draw(t, "task")}
 	})
-	return rapid.OneOf(send, send, send, read, change, rare)
+	del := rapid.Custom(func(t *rapid.T) protocol.Command {
+		return &protocol.DeleteMessage{Actor: user.Draw(t, "actor"), Session: session.Draw(t, "session"), ID: protocol.MsgID(rapid.IntRange(0, 6).Draw(t, "msg")),
+			Deletion: protocol.Deletion(rapid.SampledFrom([]uint8{1, 1, 1, 2, 2, 3}).Draw(t, "kind")),
+			Within:   rapid.SampledFrom([]int64{0, 1500, 120_000}).Draw(t, "within")}
+	})
+	burn := rapid.Map(rapid.SampledFrom([]uint32{0, 1, 2, 100, 100}), func(n uint32) protocol.Command { return &protocol.BurnDue{Limit: n} })
+	return rapid.OneOf(send, send, send, read, change, rare, del, burn)
 }
 
 // model is a node beside an oracle.
@@ -119,6 +126,9 @@ func (m *model) entry(t *rapid.T, cmds []protocol.Command) {
 		case protocol.MessageSent:
 			b.Members = nil
 			e.Body = b
+		case protocol.MessageDeleted:
+			b.Members = nil
+			e.Body = b
 		}
 		live = append(live, e)
 	}
@@ -131,6 +141,7 @@ func (m *model) entry(t *rapid.T, cmds []protocol.Command) {
 }
 
 func (m *model) check(t *rapid.T) {
+	m.checkBurns(t)
 	for u := protocol.UserID(1); u <= modelUsers; u++ {
 		m.checkLists(t, u)
 		m.checkReplay(t, u)
@@ -238,9 +249,32 @@ func (m *model) checkReplay(t *rapid.T, u protocol.UserID) {
 		}
 		at = next
 	}
+	slices.SortStableFunc(want, byDeletion)
+	slices.SortStableFunc(got, byDeletion)
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Fatalf("events of %d after %d by %d: %s", u, after, limit, diff)
 	}
+}
+
+// byDeletion gives the deletions of one command, which are at one position, an order.
+func byDeletion(a, b protocol.Event) int {
+	switch x, y := asDeletion(a), asDeletion(b); {
+	case a.At.Before(b.At):
+		return -1
+	case b.At.Before(a.At):
+		return 1
+	case x == nil || y == nil:
+		return 0
+	default:
+		return order.Or(order.Compare(x.Conversation.A, y.Conversation.A), order.Compare(x.Conversation.B, y.Conversation.B), order.Compare(x.ID, y.ID))
+	}
+}
+
+func asDeletion(e protocol.Event) *protocol.MessageDeleted {
+	if d, ok := e.Body.(protocol.MessageDeleted); ok {
+		return &d
+	}
+	return nil
 }
 
 // checkReplayable compares with bounds small enough to be met. Up to sparseStep messages of each conversation may not be
@@ -299,7 +333,7 @@ func (m *model) checkEpochs(t *rapid.T, u protocol.UserID) {
 
 // TestModel runs random commands on a node and on the oracle. [TT-MSG-1] [TT-MSG-4] [TT-MSG-6] [TT-MSG-8] [TT-MSG-9]
 // [TT-MSG-10] [TT-MSG-11] [TT-BUDDY-1] [TT-GROUP-4] [TT-GROUP-5] [TT-GROUP-7] [TT-SESS-7] [TT-SESS-11] [TT-SESS-13]
-// [TT-SESS-20]
+// [TT-SESS-20] [TT-DEL-1] [TT-DEL-2] [TT-DEL-3] [TT-DEL-4] [TT-DEL-6] [TT-DEL-8]
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newModel(t)
@@ -319,6 +353,9 @@ func TestModel(t *testing.T) {
 					c = text(1, protocol.WithUser(2), "burst")
 				}
 				m.entry(rt, slices.Repeat([]protocol.Command{c}, rapid.IntRange(10, 90).Draw(rt, "burst")))
+			case 3:
+				m.clock += 6000
+				m.entry(rt, []protocol.Command{&protocol.BurnDue{Limit: 100}})
 			}
 		}
 		m.check(rt)

@@ -23,6 +23,7 @@ type node struct {
 	clock   int64
 	applied protocol.Cursor
 	events  []protocol.Event
+	forget  uint64 // what the engine was told last
 }
 
 func newNode(t testing.TB) *node { return newNodeSpan(t, dedupeSpan) }
@@ -92,6 +93,7 @@ func (n *node) applyAt(index uint64, ms int64, cmds ...protocol.Command) []any {
 			}
 			results = append(results, a.Result)
 			n.events = append(n.events, a.Events...)
+			n.forget = a.Forget
 		}
 		return nil
 	})

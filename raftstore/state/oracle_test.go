@@ -18,6 +18,8 @@ type oracle struct {
 	log      []oracleEvent
 	founded  *protocol.Cluster
 	revoked  map[oracleRevoked]protocol.Epoch
+	burns    bool                            // BurnDue came
+	due      map[oracleMessage]protocol.Time // of the messages whose countdown runs, or that were deleted meanwhile
 }
 
 type oracleKey struct {
@@ -59,6 +61,7 @@ func newOracle() *oracle {
 		sessions: make(map[oracleKey]*oracleSession),
 		sent:     make(map[dedupeKey]protocol.Message),
 		revoked:  make(map[oracleRevoked]protocol.Epoch),
+		due:      make(map[oracleMessage]protocol.Time),
 	}
 }
 
@@ -117,7 +120,7 @@ func (o *oracle) apply(at protocol.Position, ms int64, cmd protocol.Command) (an
 	res, code := o.execute(at, now, cmd)
 	if len(o.log) > stored {
 		switch c := cmd.(type) {
-		case *protocol.MarkRead, *protocol.RemoveSession, *protocol.SetPassword: // they store no time
+		case *protocol.MarkRead, *protocol.RemoveSession, *protocol.SetPassword, *protocol.DeleteMessage, *protocol.BurnDue: // they store no time
 		case *protocol.RevokeSessions:
 			if c.Scope != protocol.RevokeAll {
 				o.now = now
@@ -134,9 +137,9 @@ func (o *oracle) execute(at protocol.Position, now protocol.Time, cmd protocol.C
 	case *protocol.SendMessage:
 		return o.send(at, now, c)
 	case *protocol.MarkRead:
-		return o.read(at, c)
+		return o.read(at, now, c)
 	case *protocol.RemoveSession:
-		return nil, o.remove(at, c)
+		return nil, o.remove(at, now, c)
 	case *protocol.CreateGroup:
 		return o.create(at, c)
 	case *protocol.ChangeMembers:
@@ -160,6 +163,10 @@ func (o *oracle) execute(at protocol.Position, now protocol.Time, cmd protocol.C
 		return nil, o.password(at, c)
 	case *protocol.RevokeSessions:
 		return nil, o.revoke(at, c)
+	case *protocol.DeleteMessage:
+		return nil, o.deleteMessage(at, now, c)
+	case *protocol.BurnDue:
+		return o.burnDue(at, now, c)
 	}
 	panic("the oracle does not know this command")
 }
@@ -170,7 +177,8 @@ func (o *oracle) send(at protocol.Position, now protocol.Time, c *protocol.SendM
 	}
 	conv := c.To.Conversation(c.From)
 	if first, ok := o.sent[dedupeKey{c.From, c.ClientMsgID}]; ok && !c.ClientMsgID.IsZero() {
-		if first.Conversation != conv || string(first.Data) != string(c.Data) || first.Extras != c.Extras {
+		deleted := o.convs[first.Conversation][first.ID-1].Deleted != 0
+		if first.Conversation != conv || !deleted && (string(first.Data) != string(c.Data) || first.Extras != c.Extras) {
 			return nil, protocol.CodeInvalid
 		}
 		return protocol.SendResult{ID: first.ID, Time: first.Time, At: first.At, Repeated: true}, 0
@@ -219,7 +227,7 @@ func (o *oracle) visible(u protocol.UserID, s protocol.Session) ([]protocol.Mess
 	return msgs[g.member(u).first-1:], 0
 }
 
-func (o *oracle) read(at protocol.Position, c *protocol.MarkRead) (any, protocol.Code) {
+func (o *oracle) read(at protocol.Position, now protocol.Time, c *protocol.MarkRead) (any, protocol.Code) {
 	if !o.present(c.User) {
 		return nil, protocol.CodeNotFound
 	}
@@ -235,6 +243,7 @@ func (o *oracle) read(at protocol.Position, c *protocol.MarkRead) (any, protocol
 	if upTo <= row.read || len(msgs) == 0 {
 		return protocol.MarkReadResult{UpTo: row.read}, 0
 	}
+	o.countdown(now, c.User, c.Session, row.read, upTo)
 	row.read = upTo
 	o.kill(func(b protocol.EventBody) bool {
 		e, ok := b.(protocol.ReadMoved)
@@ -244,7 +253,7 @@ func (o *oracle) read(at protocol.Position, c *protocol.MarkRead) (any, protocol
 	return protocol.MarkReadResult{UpTo: upTo, Moved: true}, 0
 }
 
-func (o *oracle) remove(at protocol.Position, c *protocol.RemoveSession) protocol.Code {
+func (o *oracle) remove(at protocol.Position, now protocol.Time, c *protocol.RemoveSession) protocol.Code {
 	if !o.present(c.User) {
 		return protocol.CodeNotFound
 	}
@@ -257,6 +266,7 @@ func (o *oracle) remove(at protocol.Position, c *protocol.RemoveSession) protoco
 		return protocol.CodeNotFound
 	}
 	row.removed = msgs[len(msgs)-1].ID
+	o.countdown(now, c.User, c.Session, row.read, row.removed)
 	row.read = row.removed
 	o.kill(func(b protocol.EventBody) bool {
 		e, ok := b.(protocol.SessionRemoved)
@@ -509,6 +519,10 @@ func (o *oracle) eventsAfter(u protocol.UserID, after protocol.Cursor) []protoco
 	var events []protocol.Event
 	for _, e := range o.log {
 		if !e.dead && protocol.Cursor(e.At.Index) > after && (e.audience == nil || slices.Contains(e.audience, u)) {
+			if sent, ok := e.Body.(protocol.MessageSent); ok { // as it is now
+				sent.Message = o.convs[sent.Message.Conversation][sent.Message.ID-1]
+				e.Body = sent
+			}
 			events = append(events, e.Event)
 		}
 	}

@@ -18,7 +18,7 @@ const replayBytes = 1 << 20
 //
 // Replayed are messages of the user's conversations (of a group, those of his stays), his read positions (the last of
 // each), removed sessions (likewise), changes of members of groups he was in then, new groups, the last signature and
-// avatar of everybody, and files that still wait for him. MessageSent.Members is nil: the answer is for one user. Origins
+// avatar of everybody, files that still wait for him, and deletions of messages, which are also gone from their own events. MessageSent.Members is nil: the answer is for one user. Origins
 // are 0.
 func (q *Queries) EventsAfter(me protocol.UserID, after protocol.Cursor, limit int) (events []protocol.Event, next protocol.Cursor, err error) {
 	next = max(after, q.applied()) // asked before the transaction begins: it holds at least that
@@ -64,6 +64,7 @@ type replay struct {
 	*txn
 	me      protocol.UserID
 	from    protocol.Position
+	deleted protocol.Position // the last deletion of all, zero if there was none
 	fixed   listStream
 	streams streamHeap
 }
@@ -77,6 +78,11 @@ type stream interface {
 }
 
 func (r *replay) collect() error {
+	if b := r.row(bMeta, []byte(metaDeleted)); len(b) == positionLen {
+		r.deleted = positionOf(b)
+	} else if b != nil {
+		return badRow(bMeta, []byte(metaDeleted), errRowLength)
+	}
 	if err := r.eachSession(r.me, r.collectSession); err != nil {
 		return err
 	}
@@ -133,6 +139,9 @@ func (r *replay) collectSession(s protocol.Session, row *sessionRow) error {
 		return err
 	}
 	if s.Type == protocol.SessionSingle {
+		if err := r.collectDeletions(conv, interval{}); err != nil {
+			return err
+		}
 		return r.collectMessages(conv, h, 1, h.last)
 	}
 	for _, stay := range row.stays {
@@ -144,6 +153,9 @@ func (r *replay) collectSession(s protocol.Session, row *sessionRow) error {
 			last = stay.last
 		}
 		if err := r.collectMessages(conv, h, stay.first, last); err != nil {
+			return err
+		}
+		if err := r.collectDeletions(conv, stay); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,7 @@ const (
 
 // Replayable tells whether what happened for a user after a cursor can be replayed: not when that cursor is older than 7
 // days and more than 10,000 messages follow for him [TT-SESS-5]. He is better off looking at the state again. Messages are
-// counted from the sparse index, up to 64 too few for each conversation; other events are not counted.
+// counted from the sparse index, up to 64 too few for each conversation; other events, deletions too, are not counted.
 func (q *Queries) Replayable(me protocol.UserID, after protocol.Cursor) (ok bool, err error) {
 	err = q.view(func(t *txn) error {
 		ok, err = t.replayable(me, after, replayKeep, replayEvents)

@@ -19,11 +19,8 @@ var (
 	errRowVersion = errors.New("row of another version")
 	errRowLength  = errors.New("row of the wrong length")
 	errRowFlags   = errors.New("row with unknown flags")
+	errRowDeleted = errors.New("row of a deleted message with content")
 )
-
-// msgState is what became of a message's content. 0 is a live message, the only state so far; others will mark
-// placeholders: the row stays, its data is replaced.
-type msgState uint8
 
 const (
 	msgHasClientID = 1 // flag: a client_msg_id follows the fixed part
@@ -34,11 +31,12 @@ const (
 
 // messageRow is a message in the log.
 //
-//	version 1 | state 1 | type 1 | flags 1 | conversation 9 | id 4 | from 4 | time 8 | prev 10 | ordinal 4 … 1 spare | [client_msg_id 16] | data
+//	version 1 | deleted 1 | type 1 | flags 1 | conversation 9 | id 4 | from 4 | time 8 | prev 10 | ordinal 4 … 1 spare | [client_msg_id 16] | data
 //
 // Version 2 has the length of the content type in the spare byte, and before the data: reply_to 4 | burn_after 4 | content type.
+// A row whose second byte is not 0 is a placeholder: of the content it has burn_after at most [TT-DEL-4].
 type messageRow struct {
-	state   msgState
+	deleted protocol.Deletion
 	typ     protocol.MsgType
 	conv    protocol.Conversation
 	id      protocol.MsgID
@@ -64,7 +62,7 @@ func (m *messageRow) size() int {
 
 // pack writes the row into b, which has the row's size.
 func (m *messageRow) pack(b []byte) {
-	b[0], b[1], b[2], b[3] = rowVersion, byte(m.state), byte(m.typ), 0
+	b[0], b[1], b[2], b[3] = rowVersion, byte(m.deleted), byte(m.typ), 0
 	putConv(b[4:], m.conv)
 	binary.BigEndian.PutUint32(b[13:], uint32(m.id))
 	binary.BigEndian.PutUint32(b[17:], uint32(m.from))
@@ -114,7 +112,7 @@ func unpackMessage(b []byte) (messageRow, error) {
 	if b[3]&^msgHasClientID != 0 {
 		return m, errRowFlags
 	}
-	m.state, m.typ = msgState(b[1]), protocol.MsgType(b[2])
+	m.deleted, m.typ = protocol.Deletion(b[1]), protocol.MsgType(b[2])
 	m.conv = convOf(b[4:])
 	m.id = protocol.MsgID(binary.BigEndian.Uint32(b[13:]))
 	m.from = protocol.UserID(binary.BigEndian.Uint32(b[17:]))
@@ -135,6 +133,9 @@ func unpackMessage(b []byte) (messageRow, error) {
 		}
 	}
 	m.data = rest
+	if m.deleted != 0 && (!m.deleted.Valid() || len(m.data) > 0 || m.extras != leftOver(m.extras)) {
+		return m, errRowDeleted
+	}
 	return m, nil
 }
 
@@ -149,9 +150,13 @@ func (m *messageRow) message(at protocol.Position) protocol.Message {
 		Data:         append([]byte(nil), m.data...),
 		ClientMsgID:  m.client,
 		Extras:       m.extras,
+		Deleted:      m.deleted,
 		At:           at,
 	}
 }
+
+// leftOver is what a deleted message keeps of its extras.
+func leftOver(e protocol.Extras) protocol.Extras { return protocol.Extras{BurnAfter: e.BurnAfter} }
 
 // countOf tells how many of the conversation's first m.id messages user u wrote; only for one-to-one chats.
 func (m *messageRow) countOf(u protocol.UserID) uint32 {

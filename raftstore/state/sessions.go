@@ -67,7 +67,7 @@ func (m *machine) markRead(s *step, c *protocol.MarkRead) (any, error) {
 	if upTo <= row.read {
 		return protocol.MarkReadResult{UpTo: row.read}, nil
 	}
-	if err := s.read(&row, &v, c.User, upTo); err != nil {
+	if err := m.read(s, &row, &v, c.User, upTo); err != nil {
 		return nil, err
 	}
 	row.told, row.toldAt = upTo, s.at
@@ -85,7 +85,7 @@ func (m *machine) removeSession(s *step, c *protocol.RemoveSession) error {
 		return notFound("user %d has no such session", c.User)
 	}
 	if row.read < v.head.last {
-		if err := s.read(&row, &v, c.User, v.head.last); err != nil {
+		if err := m.read(s, &row, &v, c.User, v.head.last); err != nil {
 			return err
 		}
 	}
@@ -105,13 +105,20 @@ func (m *machine) lookForCommand(s *step, u protocol.UserID, with protocol.Sessi
 	return row, v, err
 }
 
-// read moves the read position, with the count of the peer's messages up to there.
-func (s *step) read(row *sessionRow, v *sight, me protocol.UserID, upTo protocol.MsgID) error {
+// read moves the read position, with the count of the peer's messages up to there; those of them that are to be burned have
+// their countdown started [TT-DEL-3].
+func (m *machine) read(s *step, row *sessionRow, v *sight, me protocol.UserID, upTo protocol.MsgID) error {
+	from := row.read + 1
 	row.read = upTo
 	if v.conv.Type == protocol.SessionGroup {
 		return nil
 	}
 	peer := v.conv.Seen(me).Peer()
+	if m.burns {
+		if err := s.startCountdown(dueRow{reader: me, author: peer, next: from, last: upTo}); err != nil {
+			return err
+		}
+	}
 	if upTo == v.head.last {
 		row.readPeer = v.head.countOf(v.conv, peer)
 		return nil
