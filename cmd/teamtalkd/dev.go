@@ -78,6 +78,7 @@ func (c *devCmd) welcome(cfg *node.Config, n *node.Node) string {
 		terminalClient := filepath.Join(filepath.Dir(self), "teamtalk")
 		fmt.Fprintf(&b, "  %s login --server %s --ca %s user1\n", terminalClient, a, shellQuote(n.CA().File))
 		fmt.Fprintf(&b, "  %s send user2 hello\n", terminalClient)
+		fmt.Fprintf(&b, "  %s chat\n", terminalClient)
 	}
 	if a, ok := at["ops"]; ok {
 		fmt.Fprintf(&b, "  curl http://%s/readyz\n", a)

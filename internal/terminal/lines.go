@@ -29,7 +29,8 @@ type MessageLine struct {
 	Text         string          `json:"text"`
 	ClientMsgID  string          `json:"client_msg_id,omitempty"`
 	ReplyTo      protocol.MsgID  `json:"reply_to,omitempty"`
-	State        string          `json:"state,omitempty"` // recalled, burned, or gone: not yet known how
+	State        string          `json:"state,omitempty"`        // recalled, burned, or gone: not yet known how
+	BurnAfter    int             `json:"burn_after_s,omitempty"` // seconds from reading to deletion
 }
 
 // String is the message on a line; further lines of its text are indented.
@@ -87,6 +88,26 @@ func (l MarkLine) String() string {
 	}
 	if l.Read > 0 {
 		said += fmt.Sprintf(", read up to %d", l.Read)
+	}
+	return said
+}
+
+// DeletedLine says that the content of a message is gone: whoever kept it should drop it.
+type DeletedLine struct {
+	Event        string          `json:"event"` // deleted
+	Conversation string          `json:"conversation"`
+	Name         string          `json:"conversation_name"`
+	ID           protocol.MsgID  `json:"id"`
+	State        string          `json:"state"`        // recalled or burned
+	By           protocol.UserID `json:"by,omitempty"` // 0: its time had come
+	ByName       string          `json:"by_name,omitempty"`
+}
+
+// String says it.
+func (l DeletedLine) String() string {
+	said := fmt.Sprintf("-- %s: message %d was %s", texttable.Printable(l.Name), l.ID, l.State)
+	if l.By != 0 {
+		said += " by " + texttable.Printable(l.ByName)
 	}
 	return said
 }
@@ -149,7 +170,8 @@ func (l GapLine) String() string {
 // Message is a message as a line.
 func (s *Session) Message(ctx context.Context, m *client.Message) MessageLine {
 	l := MessageLine{Event: "message", Conversation: Key(m.Session), Name: s.Name(ctx, m.Session), ID: m.ID, From: m.From, Mine: m.Mine,
-		Time: m.Time.UTC().Format(time.RFC3339), Type: "text", Text: m.Text, ReplyTo: m.ReplyTo}
+		Time: m.Time.UTC().Format(time.RFC3339), Type: "text", Text: m.Text, ReplyTo: m.ReplyTo, State: gone(m.Deleted),
+		BurnAfter: int(m.BurnAfter / time.Second)}
 	if l.FromName = m.FromAddress; l.FromName == "" {
 		l.FromName = s.UserName(ctx, m.From)
 	}
@@ -162,15 +184,21 @@ func (s *Session) Message(ctx context.Context, m *client.Message) MessageLine {
 	if !m.ClientMsgID.IsZero() {
 		l.ClientMsgID = hex.EncodeToString(m.ClientMsgID[:])
 	}
-	switch {
-	case m.Deleted == protocol.Recalled:
-		l.State = "recalled"
-	case m.Deleted == protocol.Burned:
-		l.State = "burned"
-	case m.Gone:
+	if m.Gone && l.State == "" {
 		l.State = "gone"
 	}
 	return l
+}
+
+// gone says how the content of a message went; empty: it is there, as far as is known.
+func gone(d protocol.Deletion) string {
+	switch d {
+	case protocol.Recalled:
+		return "recalled"
+	case protocol.Burned:
+		return "burned"
+	}
+	return ""
 }
 
 // Line is an event as a line; nil: one that is not shown, such as a change of the connection's state.
@@ -183,6 +211,12 @@ func (s *Session) Line(ctx context.Context, ev client.Event) Line {
 			UserName: s.UserName(ctx, ev.User), Delivered: ev.Delivered, Read: ev.Read}
 	case *client.ReadMoved:
 		return MarkLine{Event: "read", Conversation: Key(ev.Session), Name: s.Name(ctx, ev.Session), Read: ev.UpTo}
+	case *client.MessageDeleted:
+		l := DeletedLine{Event: "deleted", Conversation: Key(ev.Session), Name: s.Name(ctx, ev.Session), ID: ev.ID, State: gone(ev.Kind), By: ev.By}
+		if ev.By != 0 {
+			l.ByName = s.UserName(ctx, ev.By)
+		}
+		return l
 	case *client.SessionRemoved:
 		return MarkLine{Event: "removed", Conversation: Key(ev.Session), Name: s.Name(ctx, ev.Session)}
 	case *client.GroupChanged:
