@@ -109,10 +109,10 @@ func (r *IdleResult) look(ctx context.Context, o IdleOptions) error {
 	return nil
 }
 
-// idle drops what comes and sends heartbeats until ctx ends; an error before that is returned.
+// idle drops what comes and sends heartbeats, however much comes, until ctx ends; an error before that is returned.
 func (c *Conn) idle(ctx context.Context) error {
-	for {
-		c.setDeadline(time.Now().Add(heartbeatEvery))
+	for beat := time.Now().Add(heartbeatEvery); ; {
+		c.setDeadline(beat)
 		var err error
 		if ctx.Err() == nil { // looked at after the deadline was set, which may have undone what bind did
 			_, _, err = c.next()
@@ -120,8 +120,9 @@ func (c *Conn) idle(ctx context.Context) error {
 		switch stopped := ctx.Err() != nil; {
 		case stopped:
 			return nil //nolint:nilerr // bind broke the reading off
-		case isTimeout(err):
-			c.setDeadline(time.Now().Add(heartbeatEvery))
+		case time.Until(beat) <= 0 && (err == nil || isTimeout(err)):
+			beat = time.Now().Add(heartbeatEvery)
+			c.setDeadline(beat)
 			err = c.send(pdu.CmdHeartbeat, nil)
 		}
 		if err != nil {

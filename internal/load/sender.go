@@ -148,9 +148,10 @@ func (r *run) receive(ctx context.Context, l *lane, c *Conn, shard int) error {
 	return err
 }
 
-// loop ends with a heartbeat sent back once all is there: a duplicate before it would still be seen.
+// loop ends with a heartbeat sent back once all is there: a duplicate before it would still be seen. Others before it keep the connection.
 func (r *run) loop(ctx context.Context, l *lane, c *Conn, in *arrivals, shard int) error {
-	asked := false
+	asked, beats := false, 0 // heartbeats that are still to come back
+	beat := time.Now().Add(heartbeatEvery)
 	for {
 		h, body, err := c.next()
 		switch {
@@ -158,8 +159,10 @@ func (r *run) loop(ctx context.Context, l *lane, c *Conn, in *arrivals, shard in
 			c.setDeadline(r.last()) // woken by the sender
 		case err != nil:
 			return fmt.Errorf("receive: %w", err)
-		case h.Command == pdu.CmdHeartbeat && asked:
-			return nil
+		case h.Command == pdu.CmdHeartbeat:
+			if beats--; asked && beats == 0 {
+				return nil
+			}
 		case h.Command == pdu.CmdMsgData:
 			if err := r.arrive(l, in, body, shard); err != nil {
 				return err
@@ -167,6 +170,11 @@ func (r *run) loop(ctx context.Context, l *lane, c *Conn, in *arrivals, shard in
 		}
 		if final := l.final.Load(); final >= 0 && !asked && in.delivered >= int(final) {
 			asked = true
+			beat = time.Time{}
+		}
+		if (asked && beat.IsZero()) || !asked && time.Until(beat) <= 0 {
+			beat = time.Now().Add(heartbeatEvery)
+			beats++
 			if err := r.ask(ctx, c); err != nil {
 				return fmt.Errorf("heartbeat: %w", err)
 			}
