@@ -1,6 +1,7 @@
 # make         format, lint, test: before every commit
 # make check   exactly what CI runs: all of the above read-only, with the race detector, the architecture rules and a short fuzz
 # make run     one node on loopback with demo users
+# make cluster three of them that form a cluster
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -12,13 +13,17 @@ FUZZTIME ?= 10s
 CELL ?= 10s
 BENCHDIR ?= .
 
-.PHONY: all run build test check vet race archtest bench fuzz proto fmt fmt-check lint soak clean
+.PHONY: all run cluster build test check vet race archtest bench fuzz proto fmt fmt-check lint soak clean
 .DEFAULT_GOAL := all
 
 all: fmt lint test
 
 run: build
 	bin/teamtalkd dev
+
+# Three nodes on loopback that form a cluster; prints what to try and what to kill.
+cluster: build
+	scripts/cluster.sh
 
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...

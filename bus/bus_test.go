@@ -196,18 +196,18 @@ func TestSignalsAreDroppedWhenBehind(t *testing.T) {
 // [TT-PRES-1]: only the PC class makes a user online.
 func TestPresenceCountsByClass(t *testing.T) {
 	p := New(Config{}).Presence()
-	p.Joined(1, protocol.ClientAndroid)
+	p.Join(Session{User: 1, Conn: 1, Client: protocol.ClientAndroid})
 	if p.PCOnline(1) || !p.MobileOnline(1) {
 		t.Fatal("a mobile makes a user online, or is not seen")
 	}
-	p.Joined(1, protocol.ClientMac)
-	p.Joined(1, protocol.ClientWindows) // the successor is there before the kicked one has left
-	p.Left(1, protocol.ClientMac)
+	p.Join(Session{User: 1, Conn: 2, Client: protocol.ClientMac})
+	p.Join(Session{User: 1, Conn: 3, Client: protocol.ClientWindows}) // the successor is there before the kicked one has left
+	p.Leave(1, 2)
 	if !p.PCOnline(1) {
 		t.Fatal("offline although one PC is left")
 	}
-	p.Left(1, protocol.ClientWindows)
-	p.Left(1, protocol.ClientAndroid)
+	p.Leave(1, 3)
+	p.Leave(1, 1)
 	if p.PCOnline(1) || p.MobileOnline(1) || len(p.users) != 0 {
 		t.Fatalf("left behind: %v", p.users)
 	}

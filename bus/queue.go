@@ -30,12 +30,7 @@ func (q *queue[T]) update(change func(items []T) []T) {
 	q.signal()
 }
 
-func (q *queue[T]) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
+func (q *queue[T]) signal() { notify(q.wake) }
 
 // next waits for items and takes all there are.
 func (q *queue[T]) next(ctx context.Context) ([]T, error) {
@@ -57,6 +52,12 @@ func (q *queue[T]) next(ctx context.Context) ([]T, error) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+func (q *queue[T]) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)
 }
 
 func (q *queue[T]) close() {

@@ -243,7 +243,7 @@ func TestPresenceIsDroppedFirst(t *testing.T) {
 }
 
 func TestPresenceBoardIsBounded(t *testing.T) {
-	b := newPresenceBoard()
+	b := newPresenceBoard(256 << 10)
 	for u := range protocol.UserID(boardUsers) {
 		if !b.add(u, true) {
 			t.Fatalf("no room for user %d", u)
@@ -252,4 +252,20 @@ func TestPresenceBoardIsBounded(t *testing.T) {
 	if b.add(boardUsers, true) || !b.add(0, false) {
 		t.Error("a full board takes a new user, or no news of an old one")
 	}
+}
+
+// A node with very many users dies: a session that reads is told of each, in rounds that it has room for.
+func TestPresenceOfVeryMany(t *testing.T) {
+	play(t, func(c *Config) { c.Limits.QueueBytes = 16 << 10 }, func(s *stage) {
+		watcher := s.login(1, windows)
+		s.settle(watcher)
+		const gone = 50_000
+		for u := range protocol.UserID(gone) {
+			s.Signal(protocol.PresenceChanged{User: 1000 + u})
+		}
+		pass(2 * time.Minute)
+		if n := len(watcher.take()); n != gone || s.metric("dropped_total", "*") != 0 {
+			t.Errorf("%d came, %v dropped", n, s.metric("dropped_total", "*"))
+		}
+	})
 }

@@ -33,6 +33,7 @@ var byeTexts = map[reason]string{
 	reasonBehind:       "this node can't resume the session now",
 	reasonHello:        "bad HELLO",
 	reasonPanic:        "internal error",
+	reasonDrained:      "this node takes no clients now: go on on another one",
 	reasonShutdown:     "this node is stopping",
 }
 

@@ -42,9 +42,22 @@ type Signaler interface {
 
 // Presence is the table of who is connected anywhere in the cluster.
 type Presence interface {
-	Joined(u protocol.UserID, c protocol.ClientType)
-	Left(u protocol.UserID, c protocol.ClientType)
+	// Join files a session of this node, in place of others of the same user here. Whom it displaces in the cluster, Displaced tells their nodes.
+	Join(s protocol.LiveSession, instead ...protocol.ConnID)
+	// Leave takes a session of this node off the table, if it is there.
+	Leave(u protocol.UserID, c protocol.ConnID)
+	// Touched notes that a session of this node has asked for something.
+	Touched(u protocol.UserID, c protocol.ConnID)
+	// AwaitFormer waits until no node that can be reached has an older session of the device than that of connection c here. The error is that of ctx.
+	AwaitFormer(ctx context.Context, u protocol.UserID, d protocol.DeviceID, c protocol.ConnID) error
 	PCOnline(u protocol.UserID) bool
+	// Shown reports whether clients were last told that the user is online; a node alone does not keep that.
+	Shown(u protocol.UserID) bool
+}
+
+// Displaced is the gateway's subscription to the sessions of this node that others in the cluster displace.
+type Displaced interface {
+	Next(ctx context.Context) ([]protocol.DisplacedSession, error)
 }
 
 // Replica is this node's copy of the replicated log.
@@ -75,6 +88,8 @@ type Config struct {
 	Presence Presence
 	Replica  Replica
 	Replay   Replay
+	// Displaced is who must go because of logins on any node; nil: this node is alone, and decides that by itself.
+	Displaced Displaced
 
 	Node      string          // name of this node, for extended clients
 	Domain    string          // of the cluster's addresses; empty: it has none
@@ -111,7 +126,7 @@ type Limits struct {
 	InFlight                  int     // messages of one connection on their way through the log, 64
 	InFlightBytes             int     // 1 MiB
 	QueueBytes                int     // of pushes, and again of answers, that wait for a connection, 256 KiB [TT-LIMIT-3] [TT-SESS-16]
-	DevicesPerUser            int     // live extended sessions of one user, 10 [TT-SESS-8]
+	DevicesPerUser            int     // live extended sessions of one user, 10 [TT-SESS-8]; in a cluster the table of all nodes decides, by a limit of its own
 }
 
 // Timing holds the times the protocol gives. Zero values mean the default given.
@@ -124,6 +139,7 @@ type Timing struct {
 	Flush         time.Duration // for the last bytes of a connection, and for the client to read them, 2 s
 	PresenceEvery time.Duration // between two rounds of presence, 100 ms
 	JumpPace      time.Duration // between two connections ended after a jump, 1 ms
+	Drain         time.Duration // that extended clients have to go elsewhere when told to, in whole seconds, 10 s
 	ResendWindow  time.Duration // in which a repeated message is recognised, 10 s [TT-MSG-6]
 	RetryFor      time.Duration // how long a message of unknown outcome is proposed again, 10 s
 }
@@ -145,6 +161,9 @@ func (c Config) complete() (Config, error) {
 	}
 	c.Limits.complete()
 	c.Timing.complete()
+	if c.Displaced != nil {
+		c.Limits.DevicesPerUser = 0
+	}
 	return c, nil
 }
 
@@ -172,6 +191,7 @@ func (t *Timing) complete() {
 	orDefault(&t.Flush, 2*time.Second)
 	orDefault(&t.PresenceEvery, 100*time.Millisecond)
 	orDefault(&t.JumpPace, time.Millisecond)
+	orDefault(&t.Drain, 10*time.Second)
 	orDefault(&t.ResendWindow, 10*time.Second)
 	orDefault(&t.RetryFor, 10*time.Second)
 }

@@ -19,7 +19,7 @@ const (
 func (srv *Server) deliverEvents(ctx context.Context) error {
 	var to []*session
 	for {
-		events, err := srv.events.Next(ctx)
+		events, err := srv.inputs.events.Next(ctx)
 		if err != nil {
 			return err
 		}
@@ -235,7 +235,7 @@ func (srv *Server) endAfterJumps(ctx context.Context) error {
 // deliverSignals passes ephemeral signals on.
 func (srv *Server) deliverSignals(ctx context.Context) error {
 	for {
-		signals, err := srv.signals.Next(ctx)
+		signals, err := srv.inputs.signals.Next(ctx)
 		if err != nil {
 			return err
 		}

@@ -31,6 +31,7 @@ const (
 	reasonDevices      reason = "too_many_devices" // [TT-SESS-8]
 	reasonBehind       reason = "cannot_resume"    // not on this node, or not now [TT-SESS-5]
 	reasonPanic        reason = "panic"            // our fault
+	reasonDrained      reason = "drained"          // goes on on another node
 	reasonShutdown     reason = "shutdown"
 )
 
@@ -64,7 +65,7 @@ func (s *session) end(e ending) bool {
 	s.mu.Unlock()
 
 	s.giveUp()
-	s.srv.depart(s, e.reason == reasonLogout)
+	s.srv.depart(s)
 	if e.now || e.hurry {
 		s.parked.drop() // before the context ends, which would let what is parked go at once
 		s.cancel()

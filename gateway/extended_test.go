@@ -127,6 +127,21 @@ func TestErrors(t *testing.T) {
 	})
 }
 
+// A message that has been given up while it waited for a leader is answered, also when there is a leader again by then: it would never be
+// otherwise [TT-SESS-18].
+func TestGivenUpWaitingForALeader(t *testing.T) {
+	play(t, nil, func(s *stage) {
+		d := s.enter(1, "laptop", windows)
+		s.settle(d.client)
+		s.mu.Lock()
+		s.hold, s.queue = true, true
+		s.mu.Unlock()
+		d.send(pdu.CmdMsgData, 1, extendedText(2, 1, "waits for a leader"))
+		pass(2 * time.Second)
+		d.expectError(pdu.CmdMsgData, 1, protocol.CodeUnavailable)
+	})
+}
+
 // [TT-SESS-18]: without a leader writes fail in time and reads say that they may be old.
 func TestWithoutLeader(t *testing.T) {
 	play(t, nil, func(s *stage) {

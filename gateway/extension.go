@@ -127,11 +127,11 @@ func (h *hub) tap(s *session, next protocol.Cursor, p phase) (from protocol.Curs
 	return from, true
 }
 
-// forget is called when the registry has forgotten a session.
-func (h *hub) forget(s *session) {
+// forget is called when the registry has forgotten a session; false: nothing of it is carried out any more.
+func (h *hub) forget(s *session) bool {
 	h.ring.remove(s)
 	h.watch.forget(s)
-	h.formers.add(s)
+	return h.formers.add(s)
 }
 
 // runBounded runs a handler of an extended session: a write that finds no leader fails in time, and a read without one says so [TT-SESS-18].

@@ -57,7 +57,7 @@ type world struct {
 	signals *feed[protocol.Signal]
 
 	mu       sync.Mutex // guards what follows
-	online   map[protocol.UserID]int
+	online   map[protocol.ConnID]protocol.LiveSession
 	stored   map[protocol.Conversation][]protocol.Message
 	members  map[protocol.GroupID][]protocol.UserID
 	readUpTo map[string]protocol.MsgID
@@ -80,6 +80,7 @@ type mail struct {
 	begin     func(protocol.SendMessage) error // called by Begin, without the lock
 	result    func(protocol.SendMessage) error // the outcome of a message
 	hold      bool                             // messages stay on their way until release
+	queue     bool                             // they wait for a leader there
 	held      []*pending
 	forget    bool           // keep no messages
 	forgotten protocol.MsgID // how many
@@ -88,7 +89,7 @@ type mail struct {
 func newWorld() *world {
 	return &world{
 		events: newFeed[protocol.Event](), signals: newFeed[protocol.Signal](),
-		online: map[protocol.UserID]int{}, stored: map[protocol.Conversation][]protocol.Message{},
+		online: map[protocol.ConnID]protocol.LiveSession{}, stored: map[protocol.Conversation][]protocol.Message{},
 		members: map[protocol.GroupID][]protocol.UserID{7: {1, 2, 3}}, readUpTo: map[string]protocol.MsgID{},
 		tokens: map[protocol.UserID]string{}, shields: map[string]bool{}, removed: map[string]bool{}, users: 3,
 	}
@@ -123,21 +124,39 @@ func testUser(id protocol.UserID) protocol.User {
 
 func (w *world) Signal(s protocol.Signal) { w.signals.put(s) }
 
-func (w *world) Joined(u protocol.UserID, c protocol.ClientType) { w.count(u, c, 1) }
-func (w *world) Left(u protocol.UserID, c protocol.ClientType)   { w.count(u, c, -1) }
-
-func (w *world) count(u protocol.UserID, c protocol.ClientType, n int) {
+func (w *world) Join(s protocol.LiveSession, instead ...protocol.ConnID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !c.IsMobile() {
-		w.online[u] += n
+	w.online[s.Conn] = s
+	for _, c := range instead {
+		delete(w.online, c)
+	}
+}
+
+func (w *world) Leave(u protocol.UserID, c protocol.ConnID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.online[c].User == u {
+		delete(w.online, c)
 	}
 }
 
 func (w *world) PCOnline(u protocol.UserID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.online[u] > 0
+	for _, s := range w.online {
+		if s.User == u && !s.Client.IsMobile() {
+			return true
+		}
+	}
+	return false
+}
+
+// A node alone needs none of these.
+func (w *world) Touched(protocol.UserID, protocol.ConnID) {}
+func (w *world) Shown(protocol.UserID) bool               { return false }
+func (w *world) AwaitFormer(context.Context, protocol.UserID, protocol.DeviceID, protocol.ConnID) error {
+	return nil
 }
 
 func (w *world) Authenticate(ctx context.Context, name, password string, _ netip.Addr) (protocol.User, error) {
@@ -257,6 +276,8 @@ type pending struct {
 	done chan struct{}
 	res  protocol.SendResult
 	err  error
+
+	queued bool // waits for a leader: whoever stops waiting for it gives it up for good
 }
 
 func (p *pending) Wait(ctx context.Context) (any, error) {
@@ -264,7 +285,10 @@ func (p *pending) Wait(ctx context.Context) (any, error) {
 	case <-p.done:
 		return p.res, p.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		if p.queued {
+			return nil, protocol.Errorf(protocol.CodeUnavailable, "gave up waiting: %w", ctx.Err())
+		}
+		return nil, protocol.OutcomeUnknownf("gave up waiting: %w", ctx.Err())
 	}
 }
 
@@ -288,7 +312,7 @@ func (w *world) Begin(_ context.Context, cmd protocol.SendMessage) (protocol.Pen
 	if !w.forget {
 		w.begun = append(w.begun, cmd)
 	}
-	p := &pending{w: w, cmd: cmd, done: make(chan struct{})}
+	p := &pending{w: w, cmd: cmd, done: make(chan struct{}), queued: w.queue}
 	if w.hold {
 		w.held = append(w.held, p)
 		return p, nil

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -25,27 +27,31 @@ type deviceName struct {
 
 func (s *session) deviceName() deviceName { return deviceName{s.user, s.ext.device} }
 
-// add is called when the registry has forgotten a session.
-func (f *formers) add(s *session) {
+// add is called when the registry has forgotten a session; false: nothing of it is carried out any more.
+func (f *formers) add(s *session) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	select {
 	case <-s.ext.stopped:
+		return false
 	default:
 		f.by[s.deviceName()] = append(f.by[s.deviceName()], s)
+		return true
 	}
 }
 
-// remove is called when nothing of a session is carried out any more.
-func (f *formers) remove(s *session) {
+// remove is called when nothing of a session is carried out any more; false: it was not there.
+func (f *formers) remove(s *session) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	rest := slices.DeleteFunc(f.by[s.deviceName()], func(o *session) bool { return o == s })
+	of := f.by[s.deviceName()]
+	rest := slices.DeleteFunc(of, func(o *session) bool { return o == s })
 	if len(rest) == 0 {
 		delete(f.by, s.deviceName())
-		return
+	} else {
+		f.by[s.deviceName()] = rest
 	}
-	f.by[s.deviceName()] = rest
+	return len(rest) < len(of)
 }
 
 func (f *formers) of(name deviceName) []*session {
@@ -56,25 +62,28 @@ func (f *formers) of(name deviceName) []*session {
 
 // stopped says that no request of the session is carried out any more.
 func (s *session) stopped() {
-	if s.ext != nil {
-		close(s.ext.stopped)
-		s.srv.hub.formers.remove(s)
+	if s.ext == nil {
+		return
+	}
+	close(s.ext.stopped)
+	if s.srv.hub.formers.remove(s) {
+		s.srv.absent(s)
 	}
 }
 
-// awaitFormer waits until nothing of the former connections of this device is carried out any more: what its client sends now must not be overtaken by
-// what it sent then. What they have parked is dropped, as the client repeats what has no ack [TT-SESS-3].
+// awaitFormer waits until nothing of the former connections of this device is carried out any more, on whichever node: what its client sends now must
+// not be overtaken by what it sent then. What they have parked is dropped, as the client repeats what has no ack [TT-SESS-3].
 func (s *session) awaitFormer() {
-	patience := time.NewTimer(displacedWait)
-	defer patience.Stop()
+	ctx, cancel := context.WithTimeout(s.ctx, displacedWait)
+	defer cancel()
 	for _, old := range s.srv.hub.formers.of(s.deviceName()) {
 		old.parked.drop()
 		select {
 		case <-old.ext.stopped:
-		case <-patience.C:
-			return
-		case <-s.ctx.Done():
-			return
+		case <-ctx.Done():
 		}
+	}
+	if err := s.srv.presence.AwaitFormer(ctx, s.user, s.ext.device, s.id); errors.Is(err, context.DeadlineExceeded) {
+		s.srv.log.Warn("the former session of a device has not stopped in time", "user", s.user, "device", s.ext.device, "conn", s.id)
 	}
 }

@@ -52,6 +52,10 @@ func (s *session) hello(p pdu.PDU) error {
 		return protocol.Errorf(protocol.CodeInvalid, "bad HELLO: %w", err)
 	}
 	x.device, x.client, x.version = protocol.DeviceID(m.GetDeviceId()), protocol.ClientType(m.GetClientType()), m.GetClientVersion()
+	if s.srv.sessions.isDraining() {
+		s.refuseDraining()
+		return nil
+	}
 	if len(m.GetResumeToken()) == 0 {
 		s.answerHello(p.Header, sessionpb.Verdict_LOGIN_NEEDED, s.srv.hub.head(), "")
 		return nil
@@ -149,7 +153,7 @@ func (s *session) present(h pdu.Header, m *sessionpb.Hello) error {
 // cannotResume ends a session that another node, or this one in a while, can take up.
 func (s *session) cannotResume(err error) error {
 	code := protocol.CodeUnavailable
-	if s.srv.sessions.isStopped() {
+	if s.srv.sessions.isStopped() || s.srv.sessions.isDraining() {
 		code = protocol.CodeDraining
 	}
 	s.end(ending{reason: reasonBehind, code: code, hurry: true})

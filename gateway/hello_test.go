@@ -263,8 +263,8 @@ type duringJoin struct {
 	join func()
 }
 
-func (d *duringJoin) Joined(u protocol.UserID, c protocol.ClientType) {
-	d.Presence.Joined(u, c)
+func (d *duringJoin) Join(s protocol.LiveSession, instead ...protocol.ConnID) {
+	d.Presence.Join(s, instead...)
 	d.join()
 }
 

@@ -46,11 +46,20 @@ func (s *session) login(h pdu.Header, m *pb.IMLoginReq) error {
 		s.refuseLogin(h, pb.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED, textClient)
 		return nil
 	}
+	if s.srv.sessions.isDraining() {
+		s.refuseFull(h)
+		return nil
+	}
 	return s.queueUp(h, m)
 }
 
 // authenticate checks the password when it is the login's turn, and welcomes the client. Others may begin as soon as the password is decided.
 func (s *session) authenticate(h pdu.Header, m *pb.IMLoginReq, t *ticket, arrived time.Time) error {
+	if s.srv.sessions.isDraining() { // since it was queued
+		s.srv.admission.done(t)
+		s.refuseFull(h)
+		return nil
+	}
 	user, err := s.checkPassword(m, t, arrived)
 	switch {
 	case errors.Is(err, errTooLate):
@@ -103,8 +112,11 @@ func (s *session) deviceID() protocol.DeviceID {
 // refuseFull says that there is no room, or no time any more [TT-LOGIN-12].
 func (s *session) refuseFull(h pdu.Header) {
 	result, text, why := pb.ResultType_REFUSE_REASON_MSG_SERVER_FULL, textFull, refusedFull
-	if s.srv.sessions.isStopped() {
+	switch {
+	case s.srv.sessions.isStopped():
 		result, text, why = pb.ResultType_REFUSE_REASON_NO_DB_SERVER, textUnavailable, refusedStopping
+	case s.srv.sessions.isDraining():
+		text, why = textUnavailable, refusedDraining
 	}
 	s.srv.metrics.refused.WithLabelValues(string(why)).Inc()
 	s.refuseLogin(h, result, text)
@@ -179,6 +191,9 @@ func (s *session) refuseLogin(h pdu.Header, result pb.ResultType, text string) {
 	code := protocol.CodeUnauthenticated
 	if s.ext != nil && result != pb.ResultType_REFUSE_REASON_DB_VALIDATE_FAILED {
 		code = protocol.CodeUnavailable // nothing is wrong with the password
+		if s.srv.sessions.isDraining() {
+			code = protocol.CodeDraining
+		}
 	}
 	s.end(ending{reason: reasonRefused, code: code, hurry: true})
 }

@@ -74,9 +74,9 @@ type duringLogin struct {
 	push func(protocol.UserID)
 }
 
-func (d *duringLogin) Joined(u protocol.UserID, c protocol.ClientType) {
-	d.Presence.Joined(u, c)
-	d.push(u)
+func (d *duringLogin) Join(s protocol.LiveSession, instead ...protocol.ConnID) {
+	d.Presence.Join(s, instead...)
+	d.push(s.User)
 }
 
 // [TT-LOGIN-3] [TT-LOGIN-6] [TT-LOGIN-7] [TT-LOGIN-12] [TT-DIFF-3] [TT-DIFF-4] [TT-DIFF-26]

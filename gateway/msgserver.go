@@ -30,7 +30,7 @@ const (
 // Availability is that of this server by itself; whether its store takes writes is for others to say.
 func (srv *Server) Availability() Availability {
 	switch {
-	case srv.sessions.isStopped():
+	case srv.sessions.isStopped(), srv.sessions.isDraining():
 		return NotReady
 	case !srv.sessions.hasRoom(0, protocol.ClientWindows, &srv.limits):
 		return Full
@@ -40,13 +40,18 @@ func (srv *Server) Availability() Availability {
 	return Available
 }
 
+// Load is the share of its sessions that this server has, from 0 to 1; see NodeStatus.
+func (srv *Server) Load() float64 {
+	return float64(srv.sessions.count()) / float64(srv.limits.Connections)
+}
+
 // NodeStatus is one of the nodes that clients may be sent to.
 type NodeStatus struct {
 	Host         string // where clients connect to: an address or a name
 	BackupHost   string // empty: Host
 	Port         uint16
 	Availability Availability
-	Load         float64 // the share of its sessions that is taken; only the order counts
+	Load         float64 // the share of its sessions that is taken, perhaps a moment ago
 }
 
 // MsgServerConfig is what clients are told.
@@ -97,18 +102,24 @@ func NewMsgServer(cfg MsgServerConfig) (*MsgServer, error) {
 	return &MsgServer{cfg: cfg}, nil
 }
 
-// choose is the least loaded of the available nodes, any of those that are equal; without one, the best that can be said of them [TT-QUEUE-4].
+// sameLoad is how far loads may be apart and yet count as equal: they are known as they were a moment ago, and everybody who asked since then was told
+// of the same node.
+const sameLoad = 0.01
+
+// choose is the least loaded of the available nodes, any of those that are about equal; without one, the best that can be said of them [TT-QUEUE-4].
 func (m *MsgServer) choose() NodeStatus {
-	best, equals := NodeStatus{Availability: NotReady}, 0
-	for _, n := range m.cfg.Nodes() {
+	nodes, best := m.cfg.Nodes(), NodeStatus{Availability: NotReady}
+	for _, n := range nodes {
 		switch {
-		case n.Availability == Full && best.Availability == NotReady:
+		case n.Availability == Full && best.Availability == NotReady,
+			n.Availability == Available && (best.Availability != Available || n.Load < best.Load):
 			best = n
-		case n.Availability != Available || best.Availability == Available && n.Load > best.Load:
-		case best.Availability != Available || n.Load < best.Load:
-			best, equals = n, 1
-		default: // each of the equals with the same chance
-			if equals++; rand.IntN(equals) == 0 {
+		}
+	}
+	equals, least := 0, best.Load
+	for _, n := range nodes {
+		if best.Availability == Available && n.Availability == Available && n.Load <= least+sameLoad {
+			if equals++; rand.IntN(equals) == 0 { // each with the same chance
 				best = n
 			}
 		}

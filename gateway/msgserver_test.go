@@ -133,6 +133,7 @@ func TestMsgServerChooses(t *testing.T) {
 		"least loaded":            {[]NodeStatus{node("a", Available, 0.5), node("b", Available, 0.2), node("c", Available, 0.3), node("d", Full, 0.1)}, Available, []string{"b"}},
 		"least loaded, last":      {[]NodeStatus{node("a", Available, 0.5), node("b", Full, 0.1), node("c", Available, 0.4)}, Available, []string{"c"}},
 		"equals share":            {[]NodeStatus{node("a", Available, 0.2), node("b", Available, 0.2), node("c", Available, 0.2), node("d", Available, 0.3)}, Available, []string{"a", "b", "c"}},
+		"about equal":             {[]NodeStatus{node("a", Available, 0.209), node("b", Available, 0.2), node("c", Available, 0.211)}, Available, []string{"a", "b"}},
 		"equals behind a greater": {[]NodeStatus{node("a", Available, 0.7), node("b", Available, 0.2), node("c", Available, 0.2)}, Available, []string{"b", "c"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,43 +13,64 @@ import (
 )
 
 const (
-	boardUsers   = 20_000                // users whose presence waits to be announced
+	boardUsers   = 1 << 20               // users whose presence waits to be announced: more than a cluster has, should a whole node's go at once
+	statBytes    = 32                    // of the frame that says so of one, at most
 	perPC        = 20 * time.Microsecond // what a round costs for each PC session
 	presenceRoom = 2                     // presence may take this part of a session's room: it is dropped before a message is
 )
 
 // presenceBoard collects who came and went since the last round: the last state of each user [TT-PRES-2].
 type presenceBoard struct {
-	wake chan struct{} // holds one token while there is something to announce
+	round int           // users of one round: what a session has room for
+	wake  chan struct{} // holds one token while there is something to announce
 
-	mu      sync.Mutex // guards pending
+	mu      sync.Mutex // guards what follows
 	pending map[protocol.UserID]bool
+	order   []protocol.UserID // the keys of pending, the longest waiting first
 }
 
-func newPresenceBoard() *presenceBoard {
-	return &presenceBoard{wake: make(chan struct{}, 1), pending: make(map[protocol.UserID]bool)}
+func newPresenceBoard(queueBytes int) *presenceBoard {
+	return &presenceBoard{round: max(1, queueBytes/presenceRoom/statBytes), wake: make(chan struct{}, 1), pending: make(map[protocol.UserID]bool)}
 }
 
 // add notes a user's state; false if there is no room.
 func (b *presenceBoard) add(u protocol.UserID, online bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, known := b.pending[u]; !known && len(b.pending) >= boardUsers {
-		return false
+	if _, known := b.pending[u]; !known {
+		if len(b.pending) >= boardUsers {
+			return false
+		}
+		b.order = append(b.order, u)
 	}
 	b.pending[u] = online
+	b.wakeLocked()
+	return true
+}
+
+func (b *presenceBoard) wakeLocked() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
+// take removes what goes into one round; the rest waits for the next.
 func (b *presenceBoard) take() map[protocol.UserID]bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	taken := b.pending
-	b.pending = make(map[protocol.UserID]bool)
+	if len(b.order) <= b.round {
+		taken := b.pending
+		b.pending, b.order = make(map[protocol.UserID]bool), nil
+		return taken
+	}
+	taken := make(map[protocol.UserID]bool, b.round)
+	for _, u := range b.order[:b.round] {
+		taken[u] = b.pending[u]
+		delete(b.pending, u)
+	}
+	b.order = b.order[b.round:]
+	b.wakeLocked()
 	return taken
 }
 
@@ -120,9 +141,9 @@ func statusToWire(online bool) *pb.UserStatType {
 // announce tells of a login: of a PC to everybody, of a mobile to itself whether a PC is online [TT-PRES-2] [TT-PRES-3].
 //
 // A session that was resumed before anybody heard that its user had gone is no news: thousands may come back at once. COMPAT: a legacy login always is.
-func (srv *Server) announce(s *session, wasOnline bool) {
+func (srv *Server) announce(s *session, wasShown bool) {
 	if !s.client.IsMobile() {
-		if s.ext != nil && (wasOnline || srv.farewell.expects(s.user)) {
+		if s.ext != nil && (wasShown || srv.farewell.expects(s.user)) {
 			return
 		}
 		srv.signaler.Signal(protocol.PresenceChanged{User: s.user, Online: true})
@@ -131,6 +152,14 @@ func (srv *Server) announce(s *session, wasOnline bool) {
 	if srv.presence.PCOnline(s.user) {
 		srv.pushPCStatus(s.user, true)
 	}
+}
+
+// isShown reports whether clients see the user as online.
+func (srv *Server) isShown(u protocol.UserID) bool {
+	if srv.inputs.displaced == nil { // what this node knows of itself is all there is
+		return srv.presence.PCOnline(u)
+	}
+	return srv.presence.Shown(u)
 }
 
 // presenceChanged passes a signal on to this node's clients.

@@ -15,6 +15,7 @@ type refusal string
 
 const (
 	refusedStopping refusal = "stopping"
+	refusedDraining refusal = "draining"
 	refusedAddress  refusal = "address_full"         // [TT-LIMIT-2]
 	refusedAll      refusal = "unauthenticated_full" // too many connections that have not logged in
 	refusedFull     refusal = "full"                 // too many that have; this one is told so [TT-LOGIN-12]
@@ -34,6 +35,7 @@ type registry struct {
 	strangers int                // not logged in, and not waiting for that
 	addresses map[netip.Addr]int // of the strangers
 	stopped   bool
+	draining  bool // nobody logs in any more
 
 	serving sync.WaitGroup // the connections in all; grows only while not stopped
 }
@@ -78,7 +80,7 @@ func (r *registry) vouch(s *session) {
 func (r *registry) hasRoom(u protocol.UserID, c protocol.ClientType, l *Limits) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return !r.stopped && (r.loggedIn < l.Connections || slices.ContainsFunc(r.users[u], func(o *session) bool { return o.client.SameClass(c) }))
+	return !r.stopped && !r.draining && (r.loggedIn < l.Connections || slices.ContainsFunc(r.users[u], func(o *session) bool { return o.client.SameClass(c) }))
 }
 
 // enter files a session under its user, which from here on gets pushes, and returns those that it displaces. False: no room.
@@ -87,7 +89,7 @@ func (r *registry) enter(s *session, u protocol.UserID, c protocol.ClientType, l
 	defer r.mu.Unlock()
 	var stay []*session
 	stay, displaced = s.displaces(r.users[u], c, l.DevicesPerUser)
-	if r.stopped || r.loggedIn+1-len(displaced) > l.Connections {
+	if r.stopped || r.draining || r.loggedIn+1-len(displaced) > l.Connections {
 		return nil, false
 	}
 	for _, o := range displaced {
@@ -138,7 +140,8 @@ func (r *registry) hasExtended() bool {
 }
 
 // displaces divides a user's other sessions into those that stay when s comes, with room for it, and those that it displaces. Among legacy sessions
-// those are the older ones of the same class [TT-KICK-1]; among extended ones the same device and, of too many, the one unused for the longest time.
+// those are the older ones of the same class [TT-KICK-1]; among extended ones the same device and, of more than devices if that is not 0, the one unused
+// for the longest time.
 // The two kinds leave each other alone [TT-SESS-8].
 func (s *session) displaces(others []*session, c protocol.ClientType, devices int) (stay, displaced []*session) {
 	stay = make([]*session, 0, len(others)+1)
@@ -156,7 +159,7 @@ func (s *session) displaces(others []*session, c protocol.ClientType, devices in
 		}
 		stay = append(stay, o)
 	}
-	if extended >= devices && idle >= 0 {
+	if devices > 0 && extended >= devices && idle >= 0 {
 		displaced = append(displaced, stay[idle])
 		stay = slices.Delete(stay, idle, idle+1)
 	}
@@ -231,6 +234,31 @@ func (r *registry) isStopped() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.stopped
+}
+
+// setDraining says whether nobody logs in any more, while those who have stay.
+func (r *registry) setDraining(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.draining = on
+}
+
+func (r *registry) isDraining() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.draining
+}
+
+// has reports whether a session is logged in.
+func (r *registry) has(s *session) bool {
+	return slices.Contains(r.of(s.user), s)
+}
+
+// count is the number of sessions that are logged in.
+func (r *registry) count() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.loggedIn
 }
 
 // newConnID begins with the time, so that ids of one connection lie together in what is stored by them.

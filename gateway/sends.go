@@ -153,8 +153,8 @@ func (w *sends) resultSoon(ctx context.Context, f *flight) (protocol.SendResult,
 		soon, cancel := context.WithTimeout(ctx, unavailableAfter)
 		res, err := sendResult(f.pending.Wait(soon))
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-			return res, err
+		if !errors.Is(err, context.DeadlineExceeded) || !protocol.IsOutcomeUnknown(err) || ctx.Err() != nil {
+			return res, err // what surely is not carried out has been given up, and is never answered
 		}
 		if noLeader := w.s.srv.hub.replica.Ready(); noLeader != nil {
 			return res, protocol.OutcomeUnknownf("not known to be stored: %w", noLeader)

@@ -23,8 +23,7 @@ type Server struct {
 	limits   Limits
 	timing   Timing
 	files    []FileAddress
-	events   Events
-	signals  Signals
+	inputs   inputs
 	signaler Signaler
 	presence Presence
 	hub      *hub
@@ -44,12 +43,20 @@ type Server struct {
 	life *life
 }
 
+// inputs are what a server is told.
+type inputs struct {
+	events    Events
+	signals   Signals
+	displaced Displaced // nil: this node is alone
+}
+
 // life is how far a server has come.
 type life struct {
 	once     sync.Once
 	stopping chan struct{}   // closed when Shutdown begins
 	ctx      context.Context // of messages on their way: they are stored even if the client leaves; ends when Shutdown runs out of time
 	giveUp   context.CancelFunc
+	draining sync.Mutex // held by Drain
 }
 
 // New makes a server; Run starts what it does besides serving connections.
@@ -67,8 +74,7 @@ func New(cfg Config) (*Server, error) {
 		limits:    cfg.Limits,
 		timing:    cfg.Timing,
 		files:     cfg.FileAddresses,
-		events:    cfg.Events,
-		signals:   cfg.Signals,
+		inputs:    inputs{events: cfg.Events, signals: cfg.Signals, displaced: cfg.Displaced},
 		signaler:  cfg.Signaler,
 		presence:  cfg.Presence,
 		hub:       newHub(&cfg),
@@ -78,7 +84,7 @@ func New(cfg Config) (*Server, error) {
 		table:     commands(),
 		sessions:  newRegistry(),
 		admission: newAdmission(&cfg.Limits, cfg.Log, cfg.Registerer),
-		board:     newPresenceBoard(),
+		board:     newPresenceBoard(cfg.Limits.QueueBytes),
 		farewell:  newFarewells(cfg.Timing.OfflineGrace),
 		jumped:    make(chan struct{}, 1),
 	}
@@ -99,7 +105,7 @@ func (srv *Server) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	for name, part := range map[string]func(context.Context) error{
 		"events": srv.deliverEvents, "signals": srv.deliverSignals, "presence": srv.announcePresence, "farewells": srv.sayFarewells, "jumps": srv.endAfterJumps,
-		"cursors": srv.keepCursors, "marks": srv.tellProgress, "login queue": srv.tellQueue,
+		"cursors": srv.keepCursors, "marks": srv.tellProgress, "login queue": srv.tellQueue, "displaced": srv.endDisplaced,
 	} {
 		parts.Go(func() { // ends with ctx
 			if err := part(ctx); err != nil && ctx.Err() == nil {
@@ -154,7 +160,7 @@ func (srv *Server) admit(s *session) refusal {
 // dismiss is the end of an admitted connection.
 func (srv *Server) dismiss(s *session) {
 	e := s.endingOf()
-	srv.depart(s, false) // it may have arrived while it was ending
+	srv.depart(s) // it may have arrived while it was ending
 	srv.metrics.open.Dec()
 	srv.metrics.closed.WithLabelValues(string(e.reason)).Inc()
 	srv.log.Debug("connection ended", "conn", s.id, "user", s.user, "remote", s.addr, "reason", e.reason)
@@ -177,46 +183,45 @@ func (srv *Server) arrive(s *session, u protocol.UserID, c protocol.ClientType) 
 		return false
 	}
 	srv.metrics.sessions.WithLabelValues(class(c)).Inc()
-	wasOnline := srv.presence.PCOnline(u)
-	srv.presence.Joined(u, c)
-	for _, old := range displaced {
-		srv.gone(old, false)
-		srv.log.Info("session displaced by a newer one", "user", u, "client", old.client, "conn", old.id, "by", s.id)
-		switch {
-		case old.ext == nil:
-			old.kick(reasonDuplicate, kickFrame(srv, u, reasonDuplicate))
-		case old.ext.device == s.ext.device:
-			old.end(ending{reason: reasonReplaced, code: protocol.CodeReplaced, hurry: true})
-		default:
-			old.end(ending{reason: reasonDevices, code: protocol.CodeKicked, hurry: true})
-		}
+	wasShown := srv.isShown(u)
+	srv.presence.Join(protocol.LiveSession{User: u, Conn: s.id, Client: c, Device: s.deviceID()}, legacyOnly(displaced)...)
+	if s.ext == nil && !srv.sessions.has(s) { // it has ended meanwhile, and may have left the table before it joined
+		srv.presence.Leave(u, s.id)
 	}
-	srv.announce(s, wasOnline)
+	for _, old := range displaced {
+		srv.gone(old)
+		srv.displace(old, s.whyDisplaces(old), protocol.LiveSession{Conn: s.id, Node: protocol.NodeID(srv.hub.node)})
+	}
+	srv.announce(s, wasShown)
 	return true
 }
 
 // depart makes an ending session unknown; once, however often it is called.
-func (srv *Server) depart(s *session, loggedOut bool) {
+func (srv *Server) depart(s *session) {
 	if srv.sessions.leave(s) {
-		srv.gone(s, loggedOut)
+		srv.gone(s)
 	}
 }
 
 // gone takes back what arrive did for a session that is no longer in the registry.
-func (srv *Server) gone(s *session, loggedOut bool) {
+func (srv *Server) gone(s *session) {
 	srv.metrics.sessions.WithLabelValues(class(s.client)).Dec()
-	srv.presence.Left(s.user, s.client)
-	if s.ext != nil {
-		srv.hub.forget(s)
+	if s.ext == nil || !srv.hub.forget(s) {
+		srv.absent(s)
 	}
-	if s.client.IsMobile() {
-		return
-	}
-	if loggedOut {
+}
+
+// absent takes a session off the table of who is connected: that of an extended client once none of its requests is carried out any more, because the
+// next session of its device waits for that, on whichever node it is [TT-SESS-3].
+func (srv *Server) absent(s *session) {
+	srv.presence.Leave(s.user, s.id)
+	switch {
+	case s.client.IsMobile():
+	case s.endingOf().reason == reasonLogout:
 		srv.sayOffline(s.user) // [TT-PRES-2]
-		return
+	default:
+		srv.farewell.add(s.user)
 	}
-	srv.farewell.add(s.user)
 }
 
 func class(c protocol.ClientType) string {

@@ -193,6 +193,7 @@ func (s *session) dispatch(p pdu.PDU) {
 	r.received.Inc()
 	if s.ext != nil && !r.anytime && !r.beforeLogin {
 		s.ext.asked.Store(time.Now().UnixMilli())
+		s.srv.presence.Touched(s.user, s.id)
 	}
 	switch {
 	case r.anytime:

@@ -10,7 +10,8 @@ type Command interface {
 
 // Pending is a command on its way through the log. Commands of one caller keep the order in which they were started.
 type Pending interface {
-	// Wait returns the command's result once it is committed and applied on this node.
+	// Wait returns the command's result once it is committed and applied on this node. It may be called again after an error whose outcome is
+	// unknown, and after no other.
 	Wait(ctx context.Context) (any, error)
 }
 
@@ -215,7 +216,8 @@ type EditGroup struct {
 	Close   bool    `cbor:"5,keyasint,omitempty"`
 }
 
-// FoundCluster gives a cluster its name and its secrets, once: a cluster that has them keeps them.
+// FoundCluster gives a cluster its name and its secrets, once: a cluster that has them keeps them, and one that was founded when there was no
+// authority for nodes yet gets that.
 type FoundCluster struct {
 	Cluster Cluster `cbor:"1,keyasint"`
 }

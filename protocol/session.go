@@ -25,9 +25,12 @@ type Epoch = Cursor
 // Cluster is what all nodes of a cluster share from its founding on. The keys are secret: they are never logged or shown.
 type Cluster struct {
 	ID         [16]byte `cbor:"1,keyasint"`
-	History    [16]byte `cbor:"2,keyasint"` // cursors belong to it; a restored cluster has another one [TT-SESS-5]
-	TokenKey   [32]byte `cbor:"3,keyasint"` // authenticates resume tokens [TT-SESS-6]
-	AddressKey [32]byte `cbor:"4,keyasint"` // of QUIC address validation
+	History    [16]byte `cbor:"2,keyasint"`           // cursors belong to it; a restored cluster has another one [TT-SESS-5]
+	TokenKey   [32]byte `cbor:"3,keyasint"`           // authenticates resume tokens [TT-SESS-6]
+	AddressKey [32]byte `cbor:"4,keyasint"`           // of QUIC address validation
+	NodeCert   string   `cbor:"5,keyasint,omitempty"` // PEM: the authority that signs the certificates of nodes; empty in clusters of before
+	NodeKey    string   `cbor:"6,keyasint,omitempty"` // PEM: its key
+	JoinKey    [32]byte `cbor:"7,keyasint,omitempty"` // authenticates join tokens
 }
 
 // Device tells the session of an extended client from others of the same user.

@@ -136,3 +136,19 @@ func rawRaft(b *testing.B, fsm raft.FSM, opts *bbolt.Options, tune func(*raft.Co
 		b.Error(err)
 	}
 }
+
+// BenchmarkProposeEverywhere has the proposers spread over three nodes; two thirds of the commands are forwarded.
+func BenchmarkProposeEverywhere(b *testing.B) {
+	for _, proposers := range []int{3, 64, 512} {
+		b.Run(fmt.Sprintf("proposers=%d", proposers), func(b *testing.B) {
+			c := newForwarding(b, 3, Tuning{Heartbeat: 2 * time.Second})
+			propose(b, c.leader().Store, "first")
+			nodes := c.all()
+			var next atomic.Int64
+			load(b, proposers, func(cmd []byte) error {
+				_, err := nodes[int(next.Add(1))%len(nodes)].Propose(context.Background(), cmd)
+				return err
+			})
+		})
+	}
+}

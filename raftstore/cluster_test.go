@@ -23,6 +23,7 @@ import (
 type testCluster struct {
 	t      testing.TB
 	tuning Tuning
+	net    *testNet   // between the nodes, besides raft's; nil: nothing is forwarded
 	mu     sync.Mutex // guards nodes
 	nodes  map[NodeID]*testNode
 }
@@ -36,7 +37,11 @@ type testNode struct {
 }
 
 func newCluster(t testing.TB, n int, tuning Tuning) *testCluster {
-	c := &testCluster{t: t, tuning: tuning, nodes: make(map[NodeID]*testNode)}
+	return startNodes(t, n, tuning, nil)
+}
+
+func startNodes(t testing.TB, n int, tuning Tuning, net *testNet) *testCluster {
+	c := &testCluster{t: t, tuning: tuning, net: net, nodes: make(map[NodeID]*testNode)}
 	var members []Member
 	for i := range n {
 		id := fmt.Sprintf("n%d", i+1)
@@ -46,6 +51,9 @@ func newCluster(t testing.TB, n int, tuning Tuning) *testCluster {
 		c.start(m.ID, dataPath(t), members)
 	}
 	t.Cleanup(func() {
+		for _, n := range c.all() {
+			c.cut(n) // raft waits long for a node that is there and doesn't answer
+		}
 		for _, n := range c.all() {
 			closeStore(t, n.Store)
 		}
@@ -63,11 +71,15 @@ func (c *testCluster) start(id NodeID, dir string, members []Member) *testNode {
 		other.trans.Connect(raft.ServerAddress(id), trans)
 		trans.Connect(raft.ServerAddress(other.id), other.trans)
 	}
+	if c.net != nil {
+		cfg.Forwarder = c.net.from(id)
+	}
 	s, err := Open(context.Background(), cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	n.Store = s
+	c.net.join(id, s)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.nodes[id] = n
@@ -92,10 +104,12 @@ func (c *testCluster) stop(n *testNode) {
 	c.mu.Unlock()
 	c.cut(n)
 	closeStore(c.t, n.Store)
+	c.net.join(n.id, nil)
 }
 
 // cut takes a node off the network.
 func (c *testCluster) cut(n *testNode) {
+	c.net.cut(n.id)
 	n.trans.DisconnectAll()
 	for _, other := range c.all() {
 		other.trans.Disconnect(raft.ServerAddress(n.id))
@@ -103,6 +117,7 @@ func (c *testCluster) cut(n *testNode) {
 }
 
 func (c *testCluster) heal(n *testNode) {
+	c.net.join(n.id, n.Store)
 	for _, other := range c.all() {
 		if other != n {
 			other.trans.Connect(raft.ServerAddress(n.id), n.trans)

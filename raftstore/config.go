@@ -39,7 +39,7 @@ type Publisher interface {
 }
 
 // NodeID names a node for ever: a node that lost its log or state must not come back under the same name.
-type NodeID string
+type NodeID = protocol.NodeID
 
 // Member is a node of the cluster and where its Transport is reached.
 type Member struct {
@@ -55,11 +55,18 @@ type Config struct {
 	NodeID NodeID
 	// Transport carries raft's calls. The Store closes it. Nil: the node is a cluster of one, and Bootstrap is not looked at.
 	Transport raft.Transport
+	// Advertise is the address at which other nodes reach Transport; "": Transport's own. When this node leads, it corrects
+	// what the members know of it: so a node that began alone can get company.
+	Advertise string
+	// Forwarder takes commands to the leader when this node isn't it; nil: they are refused, naming the leader.
+	Forwarder Forwarder
 	// Bootstrap lists the first members of a new cluster, the same on each of them. It is ignored when the data
 	// directory belongs to a cluster already. A node that joins later has none.
 	Bootstrap []Member
 	// Machine executes the commands.
 	Machine Machine
+	// ClusterName reads the cluster's name out of the state, for backups; nil: they name none.
+	ClusterName func(*bbolt.Tx) (string, error)
 	// Publisher gets the events; nil drops them.
 	Publisher Publisher
 	// Fatal is called once when this node can't go on (a failed write or fsync, an entry of a newer version, a broken
@@ -89,7 +96,7 @@ type Tuning struct {
 	MapSize int
 	// LeaderWait is how long a proposal waits for a leader to be found (2 s).
 	LeaderWait time.Duration
-	// Heartbeat is the time without a leader after which a node stands for election (1 s; 100 ms when it is the only voter).
+	// Heartbeat is the time without a leader after which a node stands for election (1 s); the only voter doesn't wait.
 	Heartbeat time.Duration
 	// CommitTimeout is how often an idle leader tells followers what is committed (50 ms).
 	CommitTimeout time.Duration
@@ -139,6 +146,9 @@ func (c *Config) setDefaults() {
 		c.Transport = alone
 		c.Bootstrap = []Member{{ID: c.NodeID, Address: string(addr)}}
 	}
+	if c.Advertise == "" {
+		c.Advertise = string(c.Transport.LocalAddr())
+	}
 	if c.Publisher == nil {
 		c.Publisher = nobody{}
 	}
@@ -176,8 +186,7 @@ func orDefault[T comparable](v *T, def T) {
 	}
 }
 
-// raftConfig turns the settings into raft's. A lone voter has nobody to wait for, so it stands for election at once;
-// when it gets company its heartbeats stay as fast until the next start.
+// raftConfig turns the settings into raft's. A lone voter waits for nobody all the same: newTransport tells it.
 func (c *Config) raftConfig(lone bool) *raft.Config {
 	rc := raft.DefaultConfig()
 	rc.LocalID = raft.ServerID(c.NodeID)
@@ -185,14 +194,8 @@ func (c *Config) raftConfig(lone bool) *raft.Config {
 	beat := c.Tuning.Heartbeat
 	if beat == 0 {
 		beat = time.Second
-		if lone {
-			beat = 100 * time.Millisecond
-		}
 	}
 	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = beat, beat, beat/2
-	if lone {
-		rc.LeaderLeaseTimeout = beat
-	}
 	rc.CommitTimeout = c.Tuning.CommitTimeout
 	rc.MaxAppendEntries = appendEntries
 	rc.TrailingLogs = c.Tuning.TrailingLogs

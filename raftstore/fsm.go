@@ -28,6 +28,9 @@ type fsm struct {
 	forgot    chan struct{} // holds a token when meta.forget rose
 	fail      func(error)
 	failed    func() error
+	pendings  *pendings        // this node's commands that come back through the log
+	committed func(l logPlace) // told before an entry is executed
+	incoming  incoming
 
 	mu   sync.Mutex // held while the state is written; guards what follows
 	meta stateMeta  // as in the state file
@@ -49,6 +52,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		return out
 	}
 	start := time.Now()
+	f.committed(logPlace{logs[len(logs)-1].Index, logs[len(logs)-1].Term})
 	f.mu.Lock()
 	before := f.meta.forget
 	events, err := f.applyLocked(logs, out)
@@ -69,6 +73,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		f.noteForgot()
 	}
 	f.metrics.apply.Observe(time.Since(start).Seconds())
+	f.pendings.flush(logs[len(logs)-1].Index)
 	return out
 }
 
@@ -138,6 +143,7 @@ func (f *fsm) applyEntry(tx *bbolt.Tx, meta *stateMeta, l *raft.Log, events []pr
 		return nil, nil, entryError(l.Index, err)
 	}
 	results := make([]any, len(e.commands))
+	f.pendings.note(&e, results)
 	for i, cmd := range e.commands {
 		at := protocol.Position{Index: l.Index, Sub: uint16(i)}
 		a, err := f.machine.Apply(tx, at, e.timeMs, cmd)
@@ -229,6 +235,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		return err
 	}
 	f.metrics.installs.Inc()
+	f.pendings.abandon(unknown("the command may be in the snapshot that replaced this node's state", nil))
 	f.log.Info("state replaced by a snapshot of the leader", "from", from, "to", in.meta.index)
 	f.publisher.Publish([]protocol.Event{{
 		At:   protocol.Position{Index: in.meta.index},

@@ -17,7 +17,7 @@ type Future struct {
 var _ protocol.Pending = (*Future)(nil)
 
 // Start hands a command to the log without waiting for its result. Commands started by one caller are executed in that
-// order. It waits while there is no leader or the queue is full. Errors are those of Wait; then the command is not carried out.
+// order, while the leader stays. It waits while there is no leader or the queue is full. Errors are those of Wait; then the command is not carried out.
 func (s *Store) Start(ctx context.Context, cmd []byte) (*Future, error) {
 	s.metrics.proposals.Inc()
 	p := newProposal(cmd)
@@ -36,7 +36,7 @@ func (s *Store) enqueue(ctx context.Context, p *proposal) error {
 		return err
 	}
 	if s.raft.State() != raft.Leader {
-		if err := s.leader.await(ctx, s.cfg.Tuning.LeaderWait, s.closed); err != nil {
+		if err := s.leader.await(ctx, s.cfg.Forwarder != nil, s.cfg.Tuning.LeaderWait, s.closed); err != nil {
 			return err
 		}
 	}
@@ -44,8 +44,9 @@ func (s *Store) enqueue(ctx context.Context, p *proposal) error {
 }
 
 // Wait returns the machine's result, after the command was executed and fsynced on this node; a result that is an error
-// is returned as that. Other errors are protocol.Errors: too large; or unavailable (no leader here, disk full, shutting
-// down), with OutcomeUnknown set if the command may have been executed all the same. Call it once.
+// is returned as that. Other errors are protocol.Errors: too large; or unavailable (no leader, disk full, shutting
+// down), with OutcomeUnknown set if the command may have been executed all the same. After an error without it the
+// command is not carried out, and Wait must not be called again.
 func (f *Future) Wait(ctx context.Context) (any, error) {
 	result, err := f.store.batches.await(ctx, f.proposal)
 	if err != nil {

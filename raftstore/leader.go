@@ -64,19 +64,49 @@ func (w *leaderWatch) close() {
 	<-w.done
 }
 
-// await waits until this node leads; an error if another does, or if nobody does for too long.
-func (w *leaderWatch) await(ctx context.Context, limit time.Duration, closed <-chan struct{}) error {
+// seat is who leads in which term.
+type seat struct {
+	node NodeID
+	term uint64
+}
+
+// seat is who leads now, as far as this node knows; false if it knows nobody.
+func (w *leaderWatch) seat() (seat, bool) {
+	for {
+		term := w.raft.CurrentTerm()
+		node := w.self
+		if w.raft.State() != raft.Leader {
+			_, id := w.raft.LeaderWithID()
+			if node = NodeID(id); node == w.self {
+				node = "" // it is just becoming one, or ceasing to be
+			}
+		}
+		if w.raft.CurrentTerm() == term { // so both belong together
+			return seat{node, term}, node != ""
+		}
+	}
+}
+
+// changes returns a channel that is closed at the next change.
+func (w *leaderWatch) changes() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.changed
+}
+
+// await waits until this node leads, or (if elsewhere is set) another; an error if that doesn't come about.
+func (w *leaderWatch) await(ctx context.Context, elsewhere bool, limit time.Duration, closed <-chan struct{}) error {
+	if _, ok := w.seat(); ok && elsewhere {
+		return nil
+	}
 	t := time.NewTimer(limit)
 	defer t.Stop()
 	for {
-		w.mu.Lock()
-		changed := w.changed
-		w.mu.Unlock()
-		if w.raft.State() == raft.Leader {
+		changed := w.changes()
+		if s, ok := w.seat(); ok && (elsewhere || s.node == w.self) {
 			return nil
-		}
-		if _, id := w.raft.LeaderWithID(); id != "" && NodeID(id) != w.self {
-			return unavailable(fmt.Sprintf("the leader is %s", id), raft.ErrNotLeader)
+		} else if ok {
+			return unavailable(fmt.Sprintf("the leader is %s", s.node), raft.ErrNotLeader)
 		}
 		select {
 		case <-changed:

@@ -206,6 +206,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	}
 	n, err := s.file.Write(p)
 	s.bytes += int64(n)
+	s.store.fsm.incoming.set(s.want.index, s.bytes)
 	return n, err
 }
 
@@ -231,6 +232,7 @@ func (s *sink) Close() error {
 		return nil
 	}
 	s.ended = true
+	s.store.fsm.incoming.set(0, 0)
 	in, err := s.finishLocked()
 	if err != nil {
 		return errors.Join(fmt.Errorf("received snapshot: %w", err), os.Remove(s.file.Name()))
@@ -274,5 +276,6 @@ func (s *sink) Cancel() error {
 		return nil
 	}
 	s.ended = true
+	s.store.fsm.incoming.set(0, 0)
 	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
 }

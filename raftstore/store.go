@@ -28,6 +28,7 @@ type Store struct {
 	state   *stateSet
 	fsm     *fsm
 	raft    *raft.Raft
+	cluster *clusterParts
 	batches *batcher
 	metrics *metrics
 	space   *spaceGuard
@@ -38,7 +39,6 @@ type Store struct {
 	running atomic.Bool               // false while Open works: then an error is returned, not fatal
 	acting  atomic.Pointer[raft.Raft] // raft, for raft's own goroutines, which run before NewRaft returns
 	failure atomic.Pointer[error]
-	failing sync.Once
 	closing sync.Once
 	closed  chan struct{}
 	closeEr error
@@ -97,6 +97,8 @@ func (s *Store) assemble(bolt *raftboltdb.BoltStore, meta stateMeta) {
 		space: s.space, clock: s.cfg.Clock, limit: s.cfg.Tuning.TrailingBytes, large: make(chan struct{}, 1),
 		holds: make(map[*logHold]struct{})}
 	s.batches = newBatcher(s.cfg.Tuning.Window, s.submit, s.space, s.cfg.Clock, s.metrics)
+	s.fsm.pendings, s.fsm.committed = newPendings(s.cfg.NodeID), s.noteCommit
+	s.cluster = s.newClusterParts()
 }
 
 func (s *Store) prepareLog(meta stateMeta) error {
@@ -115,7 +117,7 @@ func (s *Store) start() error {
 	if err != nil {
 		return err
 	}
-	lone := len(conf.Servers) == 1 && conf.Servers[0].ID == raft.ServerID(s.cfg.NodeID)
+	lone := isLone(conf, s.cfg.NodeID)
 	snaps := &snapshotStore{fsm: s.fsm, logs: s.logs, space: s.space, stall: s.cfg.Tuning.StreamStall,
 		hold: s.cfg.Tuning.StreamHold, log: s.log}
 	if err := s.metrics.register(s.cfg.Registerer); err != nil {
@@ -123,14 +125,17 @@ func (s *Store) start() error {
 	}
 	s.running.Store(true)
 	rc := s.cfg.raftConfig(lone)
-	r, err := raft.NewRaft(rc, s.fsm, s.logs, s.logs, snaps, s.cfg.Transport)
+	wrapped, trans := newTransport(s.cfg.Transport, s.cluster.nudges, lone)
+	r, err := raft.NewRaft(rc, s.fsm, s.logs, s.logs, snaps, trans)
 	if err != nil {
+		wrapped.detach()
 		s.metrics.unregister(s.cfg.Registerer)
 		return fmt.Errorf("start raft: %w", err)
 	}
 	s.raft = r
 	s.acting.Store(r)
 	s.leader = watchLeader(r, s.cfg.NodeID, s.log)
+	s.startCluster()
 	s.trims.Add(1)
 	go s.trimLogs()
 	s.forgets = s.newForgetter(r)
@@ -271,13 +276,10 @@ func (s *Store) freeGauge() float64 {
 
 // fail stops the node for good: after a failed write or fsync nothing is certain.
 func (s *Store) fail(err error) {
-	s.failing.Do(func() {
-		s.failure.Store(&err)
-		if s.running.Load() {
-			s.log.Error("this node can't go on", "node", s.cfg.NodeID, "error", err)
-			s.cfg.Fatal(err)
-		}
-	})
+	if s.failure.CompareAndSwap(nil, &err) && s.running.Load() {
+		s.log.Error("this node can't go on", "node", s.cfg.NodeID, "error", err)
+		s.cfg.Fatal(err)
+	}
 }
 
 // failed is the error that stopped the node, for those who propose.
@@ -303,6 +305,7 @@ func (s *Store) Close() error {
 // close takes the parts down: first what starts work, last what work stands on.
 func (s *Store) close() error {
 	s.batches.halt()
+	s.leave()
 	if s.IsLeader() {
 		s.batches.settle(settleTime) // raft forgets to answer what is with the state machine when it is shut down
 	}
@@ -314,6 +317,7 @@ func (s *Store) close() error {
 		s.log.Warn("raft left a command unanswered")
 	}
 	s.leader.close()
+	s.cluster.close()
 	s.trims.Wait()
 	s.metrics.unregister(s.cfg.Registerer)
 	return errors.Join(err, s.closeFiles())

@@ -14,6 +14,7 @@ import (
 type devCmd struct {
 	Users    int    `default:"20" placeholder:"N" help:"How many demo users there are: user1, user2, … [20]"`
 	Password string `default:"12345" placeholder:"PASSWORD" help:"Their password. [12345]"`
+	Join     string `name:"join" placeholder:"TOKEN" env:"TEAMTALK_JOIN" help:"Join the cluster that made this token (teamtalkd cluster token), instead of making a world of its own."`
 	kong.Plugins
 
 	flags func() map[string]string
@@ -31,7 +32,9 @@ func (c *devCmd) Run(term *terminal) error {
 	if err != nil {
 		return err
 	}
-	cfg.Demo = node.DemoConfig{Users: c.Users, Password: c.Password}
+	if cfg.Join = c.Join; c.Join == "" {
+		cfg.Demo = node.DemoConfig{Users: c.Users, Password: c.Password}
+	}
 	return serve(term, cfg, warnings, func(n *node.Node) error {
 		_, err := fmt.Fprint(term.out, c.welcome(cfg, n))
 		return err
@@ -49,6 +52,7 @@ func (c *devCmd) welcome(cfg *node.Config, n *node.Node) string {
 		{"quic", "UDP: the same over QUIC; HTTP/3"},
 		{"http", "/msg_server: clients ask here where to log in; WebSocket at /ws, long-poll at /lp"},
 		{"login", "native form of /msg_server"},
+		{"node", "the other nodes of a cluster"},
 		{"ops", "health, metrics, admin API"},
 	} {
 		if a, ok := at[l.name]; ok {

@@ -23,28 +23,33 @@ type commands struct {
 	User       userCmd       `cmd:"" help:"Add, list, change and import users of a running server."`
 	Department departmentCmd `cmd:"" help:"Add, list and change departments of a running server."`
 	Group      groupCmd      `cmd:"" help:"Add, list and change groups of a running server."`
+	Cluster    clusterCmd    `cmd:"" help:"Show the nodes of a cluster, let them join, drain and remove them."`
+	Backup     backupCmd     `cmd:"" help:"Write a consistent copy of all data of a running server to a file."`
+	Restore    restoreCmd    `cmd:"" help:"Offline: make the data directory of a new server from a backup."`
 	Config     configCmd     `cmd:"" help:"List every key of the configuration with its value and meaning."`
 	Version    versionCmd    `cmd:"" help:"Say what this binary was built from."`
 }
 
-// terminal is what a command reads from and writes to.
+// terminal is what a command reads from and writes to, and works with where no server runs.
 type terminal struct {
 	in       *os.File
 	out, err io.Writer
 	errFile  *os.File // err, if it is a file: a progress bar needs to know whether it is a terminal
+	offline  offlineTools
 }
 
 // say writes for the operator, beside the command's output. A terminal that is gone cannot be told so.
 func (t *terminal) say(format string, args ...any) { _, _ = fmt.Fprintf(t.err, format, args...) }
 
 func main() {
-	os.Exit(run(os.Args[1:], &terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr, errFile: os.Stderr}))
+	os.Exit(run(os.Args[1:], &terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr, errFile: os.Stderr, offline: nodeTools()}))
 }
 
 func run(args []string, term *terminal) int {
 	var cli commands
 	cli.Dev.Plugins, cli.Dev.flags = optionFlags(node.DevDefaults())
 	cli.Serve.Plugins, cli.Serve.flags = optionFlags(nil)
+	cli.Restore.tools, cli.Cluster.Recover.tools = term.offline, term.offline
 	exited := -1
 	parser, err := kong.New(&cli,
 		kong.Name("teamtalkd"),

@@ -26,8 +26,8 @@ const patience = 60 * time.Second
 
 // TestScripts runs testdata/*.txt: the binary as an operator sees it. Besides the commands of testscript there are
 //
-//	start NAME [arguments of teamtalkd…]   starts a server on free ports, with its data in the directory NAME, and waits until it is ready
-//	stop NAME [SIGNAL]                     ends it and waits; its output follows, "exit: STATUS" last
+//	start NAME [arguments of teamtalkd…]   starts a server on free ports, with its data in the directory NAME, and waits until it is ready; @FILE is the content of a file
+//	halt NAME [SIGNAL]                     ends it and waits; its output follows, "exit: STATUS" last
 //	get NAME LISTENER PATH [TOKEN]          a GET request, @FILE being the token in a file; the status is the first line of the output, the body follows
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 			env.Values[serversKey{}] = make(map[string]*server)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"start": start, "stop": stop, "get": get},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"start": start, "halt": halt, "get": get},
 	})
 }
 
@@ -63,7 +63,12 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	name, dir := args[0], ts.MkAbs(args[0])
 	argv := append(slices.Clone(args[1:]), "--data", dir)
-	for _, listener := range []string{"--tcp", "--tls", "--quic", "--http", "--ops", "--login"} {
+	for i, a := range argv {
+		if file, ok := strings.CutPrefix(a, "@"); ok {
+			argv[i] = strings.TrimSpace(ts.ReadFile(file))
+		}
+	}
+	for _, listener := range []string{"--tcp", "--tls", "--quic", "--http", "--ops", "--login", "--node"} {
 		if !slices.Contains(argv, listener) {
 			argv = append(argv, listener, "127.0.0.1:0")
 		}
@@ -76,7 +81,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = ts.MkAbs("."), &s.out, &s.out
 	before, _ := os.ReadFile(dir + "/addresses.json")
 	ts.Check(s.cmd.Start())
-	go func() { s.exit <- s.cmd.Wait() }() // ends with the process, which stop or the end of the script ends
+	go func() { s.exit <- s.cmd.Wait() }() // ends with the process, which halt or the end of the script ends
 	servers(ts)[name] = s
 	ts.Defer(func() {
 		if servers(ts)[name] == s {
@@ -106,9 +111,9 @@ func (s *server) awaitReady(ts *testscript.TestScript, dir, before string) {
 	}
 }
 
-func stop(ts *testscript.TestScript, neg bool, args []string) {
+func halt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: stop NAME [INT|KILL]")
+		ts.Fatalf("usage: halt NAME [INT|KILL|NONE]")
 	}
 	s := servers(ts)[args[0]]
 	if s == nil {
@@ -119,7 +124,9 @@ func stop(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) == 2 && args[1] == "KILL" {
 		sig = os.Kill
 	}
-	ts.Check(s.cmd.Process.Signal(sig))
+	if len(args) == 1 || args[1] != "NONE" { // it ends by itself
+		ts.Check(s.cmd.Process.Signal(sig))
+	}
 	select {
 	case err := <-s.exit:
 		ts.Logf("%s ended: %v", args[0], err)

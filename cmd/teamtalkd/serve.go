@@ -16,6 +16,7 @@ import (
 
 type serveCmd struct {
 	Config string `name:"config" short:"c" placeholder:"FILE" env:"TEAMTALK_CONFIG" help:"Configuration file (YAML)."`
+	Join   string `name:"join" placeholder:"TOKEN" env:"TEAMTALK_JOIN" help:"Join the cluster that made this token (teamtalkd cluster token); the data directory has to be empty. A node that has joined needs it no more."`
 	kong.Plugins
 
 	flags func() map[string]string
@@ -27,6 +28,7 @@ func (c *serveCmd) Run(term *terminal) error {
 	if err != nil {
 		return err
 	}
+	cfg.Join = c.Join
 	return serve(term, cfg, warnings, nil)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"teamtalk/internal/cluster"
 	"teamtalk/protocol"
 )
 
@@ -151,6 +152,36 @@ type MembersChanged struct {
 	Added   []protocol.UserID `json:"added,omitempty"`
 	Removed []protocol.UserID `json:"removed,omitempty"`
 	Members int               `json:"members"` // how many there are now
+}
+
+// ClusterStatus is how the cluster is.
+type ClusterStatus = cluster.Status
+
+// ClusterMember is one node in a ClusterStatus.
+type ClusterMember = cluster.MemberStatus
+
+// NewJoinToken asks for a token that lets one node join.
+type NewJoinToken struct {
+	For string `json:"for,omitempty"` // a duration such as 30m; an hour if not given
+}
+
+// JoinToken is a token that lets one node join: a secret until it is used.
+type JoinToken struct {
+	Token     string    `json:"token"`
+	ID        string    `json:"id"` // tells it apart in logs
+	Addresses []string  `json:"addresses"`
+	Expires   time.Time `json:"expires"`
+}
+
+// NodeRequest asks for something to be done to a node. Without a name it is, where that makes sense, the node asked or any one.
+type NodeRequest struct {
+	Node  protocol.NodeID `json:"node,omitempty"`
+	Force bool            `json:"force,omitempty"`
+}
+
+// Leader is who leads after a transfer.
+type Leader struct {
+	Leader protocol.NodeID `json:"leader"`
 }
 
 // Status is an employment status, by its name in JSON.

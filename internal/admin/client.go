@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"teamtalk/protocol"
 )
@@ -171,6 +172,66 @@ func (c *Client) CloseGroup(ctx context.Context, id protocol.GroupID) error {
 // ChangeMembers adds people to a group or removes them.
 func (c *Client) ChangeMembers(ctx context.Context, id protocol.GroupID, m Members) (MembersChanged, error) {
 	return ask[MembersChanged](ctx, c, "POST", groupPath(id)+"/members", m)
+}
+
+// Cluster tells how the cluster is.
+func (c *Client) Cluster(ctx context.Context) (ClusterStatus, error) {
+	return ask[ClusterStatus](ctx, c, "GET", "cluster", nil)
+}
+
+// JoinToken makes a token that lets one node join within the given time; 0: an hour.
+func (c *Client) JoinToken(ctx context.Context, life time.Duration) (JoinToken, error) {
+	n := NewJoinToken{}
+	if life != 0 {
+		n.For = life.String()
+	}
+	return ask[JoinToken](ctx, c, "POST", "cluster/token", n)
+}
+
+// RemoveNode takes a node out of the cluster for ever.
+func (c *Client) RemoveNode(ctx context.Context, id protocol.NodeID, force bool) error {
+	return c.call(ctx, "POST", "cluster/remove", NodeRequest{Node: id, Force: force}, nil)
+}
+
+// TransferLead makes another node the leader, "" any one that is up to date, and tells which.
+func (c *Client) TransferLead(ctx context.Context, to protocol.NodeID) (protocol.NodeID, error) {
+	l, err := ask[Leader](ctx, c, "POST", "cluster/transfer", NodeRequest{Node: to})
+	return l.Leader, err
+}
+
+// DrainNode has a node, "" the one asked, begin to send its clients elsewhere.
+func (c *Client) DrainNode(ctx context.Context, id protocol.NodeID) error {
+	return c.call(ctx, "POST", "cluster/drain", NodeRequest{Node: id}, nil)
+}
+
+// SnapshotNode has a node, "" the one asked, cut its log.
+func (c *Client) SnapshotNode(ctx context.Context, id protocol.NodeID) error {
+	return c.call(ctx, "POST", "cluster/snapshot", NodeRequest{Node: id}, nil)
+}
+
+// Backup writes a copy of the server's state to w. What was written is whole only if there is no error.
+func (c *Client) Backup(ctx context.Context, w io.Writer) (int64, error) {
+	req, err := c.request(ctx, "GET", "cluster/backup", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := c.do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	n, err := io.Copy(w, resp.Body)
+	if err != nil {
+		return n, fmt.Errorf("backup of the server at %s: %w", c.base, err)
+	}
+	switch outcome := resp.Trailer.Get(backupTrailer); outcome {
+	case backupComplete:
+		return n, nil
+	case "":
+		return n, fmt.Errorf("backup of the server at %s: it ended before its end: %w", c.base, io.ErrUnexpectedEOF)
+	default:
+		return n, fmt.Errorf("backup of the server at %s: it failed half-way: %s", c.base, outcome)
+	}
 }
 
 func groupPath(id protocol.GroupID) string { return "groups/" + strconv.Itoa(int(id)) }

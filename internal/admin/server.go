@@ -20,6 +20,8 @@ type Config struct {
 	Users       Users
 	Departments Departments
 	Groups      Groups
+	Cluster     Cluster // nil: there is nothing about a cluster
+	Backups     Backups // nil: no backups
 	Log         *slog.Logger
 }
 
@@ -27,12 +29,14 @@ type server struct {
 	users       Users
 	departments Departments
 	groups      Groups
+	cluster     Cluster
+	backups     Backups
 	log         *slog.Logger
 }
 
 // Handler serves the API under /api/v1/. It does not check the token: put RequireToken around it.
 func Handler(c Config) http.Handler {
-	s := &server{users: c.Users, departments: c.Departments, groups: c.Groups, log: c.Log}
+	s := &server{users: c.Users, departments: c.Departments, groups: c.Groups, cluster: c.Cluster, backups: c.Backups, log: c.Log}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]handler{
 		"GET /api/v1/users":                      s.listUsers,
@@ -53,7 +57,13 @@ func Handler(c Config) http.Handler {
 	} {
 		mux.Handle(pattern, s.json(handle))
 	}
+	for pattern, handle := range s.clusterHandlers() {
+		mux.Handle(pattern, s.json(handle))
+	}
 	mux.HandleFunc("POST /api/v1/users/import", s.importUsers)
+	if s.backups != nil {
+		mux.HandleFunc("GET /api/v1/cluster/backup", s.backup)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusNotFound, &Error{Code: "not_found", Message: fmt.Sprintf("there is no %s %s", r.Method, r.URL.Path)})
 	})

@@ -43,10 +43,10 @@ func serverRows() []Row {
 		{Dir: "protocol/pdu", Why: "framing and the command table", Imports: []string{"protocol/pb/..."}, Modules: []string{proto}},
 		{Dir: "protocol/crypt", Why: "the cipher of message texts"},
 
-		{Dir: "bus", Why: "tells this node's parts what happened, in log order", Imports: []string{"internal/obs"}, Modules: []string{prom}},
+		{Dir: "bus", Why: "tells this node's parts what happened, in log order", Imports: []string{"internal/obs"}, Modules: []string{prom, cbor}},
 		{Dir: "gateway", Why: "client sessions: PDUs to rules and events to PDUs",
 			Imports: []string{"gateway/transport", "protocol/...", "internal/obs"}, Modules: []string{proto, prom, "golang.org/x/time", sync},
-			TestImports: []string{"gateway/transport/ws", "gateway/transport/transporttest"}},
+			TestImports: []string{"bus", "gateway/transport/ws", "gateway/transport/transporttest"}},
 		{Dir: "gateway/transport", Why: "connections that carry PDUs, whatever the network",
 			Imports: []string{"protocol/pdu", "internal/obs"}, Modules: []string{prom, sys, sync, "github.com/pires/go-proxyproto"}},
 		{Dir: "gateway/transport/transporttest", Why: "the promises of transport.Conn as tests for every transport",
@@ -73,10 +73,16 @@ func serverRows() []Row {
 
 		{Dir: "internal/obs", Why: "logs, metrics, health, version", Modules: []string{prom}},
 		{Dir: "internal/admin", Why: "the operators' HTTP API and its Go client",
-			Imports: []string{"internal/obs"}, Modules: []string{prom}},
+			Imports: []string{"internal/cluster", "internal/peers/authority", "internal/obs"}, Modules: []string{prom}},
+		{Dir: "internal/peers", Why: "all that goes between nodes: port, mesh of calls, joining",
+			Imports: []string{"internal/peers/...", "internal/obs"}, Modules: []string{raft, cbor, prom, sys}, TestImports: []string{"internal/simnet"}},
+		{Dir: "internal/peers/authority", Why: "who belongs to a cluster: certificates and join tokens"},
+		{Dir: "internal/peers/rpc", Why: "calls from one node to another over one connection", Modules: []string{cbor, sync}},
+		{Dir: "internal/cluster", Why: "who is a member: joining, votes, removal; status and orders of operators",
+			Imports: []string{"internal/peers/...", "internal/obs"}, Modules: []string{cbor, prom, sync}},
 		{Dir: "internal/node", Why: "configuration, and the one place that assembles every part",
-			Imports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "internal/admin", "internal/obs", "protocol/..."},
-			Modules: []string{"go.yaml.in/yaml/v3", prom, sync}},
+			Imports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "internal/admin", "internal/cluster", "internal/peers/...", "internal/obs", "protocol/..."},
+			Modules: []string{"go.yaml.in/yaml/v3", prom, sync, bolt}},
 	}
 }
 
@@ -104,7 +110,8 @@ func otherRows() []Row {
 		{Dir: "cmd/teamtalk", Why: "the terminal client: flags only", Imports: []string{"client/...", "internal/chatview", "internal/terminal", "internal/doctor", "internal/texttable", "internal/obs"},
 			Modules: []string{kong, "golang.org/x/term"}, TestImports: []string{"internal/e2e", "internal/simnet"}},
 		{Dir: "cmd/teamtalkd", Why: "the server and the operators' commands: flags only",
-			Imports: []string{"internal/node", "internal/admin", "internal/texttable", "internal/obs"}, Modules: []string{kong, "github.com/schollz/progressbar/v3", "golang.org/x/term"}},
+			Imports: []string{"internal/node", "internal/admin", "internal/texttable", "internal/obs"}, Modules: []string{kong, "github.com/schollz/progressbar/v3", "golang.org/x/term"},
+			TestImports: []string{"internal/cluster", "internal/peers/authority"}},
 		{Dir: "cmd/ttload", Why: "the load generator: flags only", Imports: []string{"internal/load"}, Modules: []string{kong}},
 	}
 }

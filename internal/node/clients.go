@@ -134,8 +134,17 @@ func (n *Node) makeHandlers() error {
 	}
 	n.clients.ws = ws.New(ws.Config{Handle: n.session, Origins: n.cfg.Public.Origins, RemoteAddr: n.cfg.Proxies.Client,
 		Log: n.log, Registerer: n.registry})
-	n.clients.polls = longpoll.New(longpoll.Config{Handle: n.session, Node: n.cfg.Node.ID, Origins: n.cfg.Public.Origins,
-		RemoteAddr: n.cfg.Proxies.Client, Log: n.log, Registerer: n.registry})
+	polls := longpoll.Config{Handle: n.session, Node: n.cfg.Node.ID, Origins: n.cfg.Public.Origins,
+		RemoteAddr: n.cfg.Proxies.Client, Log: n.log, Registerer: n.registry}
+	if n.peering.port != nil {
+		key, err := n.pollKey()
+		if err != nil {
+			return err
+		}
+		polls.Peers, polls.Key = forwardPolls{&n.peering}, key
+	}
+	n.clients.polls = longpoll.New(polls)
+	n.peering.polls.Store(n.clients.polls)
 	n.clients.http = publicMux(login, n.clients.ws, n.clients.polls)
 	return nil
 }
@@ -210,8 +219,8 @@ func toldPort(configured uint16, bound net.Addr) uint16 {
 	return portOf(bound)
 }
 
-// endpoints is where clients of the session extension may connect to, the best way first.
-func (n *Node) endpoints() []string {
+// ownEndpoints is where clients of the session extension may connect to on this node, the best way first.
+func (n *Node) ownEndpoints() []string {
 	var all []string
 	host := n.publicHost()
 	if host == "" {

@@ -25,10 +25,12 @@ type Config struct {
 	Password PasswordConfig
 	Store    StoreConfig
 	Messages MessagesConfig
+	Cluster  ClusterConfig
 	Log      LogConfig
 	Shutdown ShutdownConfig
 	Proxies  Proxies    // whose word about a client's address counts
 	Demo     DemoConfig // not an option: `teamtalkd dev` sets it
+	Join     string     // not an option: the token of --join
 
 	origins map[string]Origin // by key; a key that is not here has its default
 }
@@ -47,6 +49,7 @@ type ListenConfig struct {
 // PublicConfig is what clients are told.
 type PublicConfig struct {
 	Host      string   // empty: the listen address, which then must not be a wildcard
+	Node      string   // host:port that other nodes reach this one by; empty: the host, and the port listened on
 	TCPPort   uint16   // 0: the port listened on
 	HTTPPort  uint16   // 0: the port listened on
 	TLSPort   uint16   // 0: the port listened on
@@ -106,6 +109,11 @@ type StoreConfig struct {
 // MessagesConfig holds rules of messages.
 type MessagesConfig struct {
 	RecallWindow time.Duration // in which an author may take a message back
+}
+
+// ClusterConfig is about the other nodes.
+type ClusterConfig struct {
+	RemoveDeadAfter time.Duration // 0: never
 }
 
 // LogConfig says what is logged and in which form.

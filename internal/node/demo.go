@@ -35,6 +35,7 @@ func DevDefaults() map[string]string {
 		"listen.quic":     "127.0.0.1:8443",
 		"tls.development": "true",
 		"listen.http":     "127.0.0.1:8080",
+		"listen.node":     "127.0.0.1:7000",
 		"listen.ops":      "127.0.0.1:8090",
 		"limits.rate":     "0",
 		"log.level":       "warn",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,6 +38,7 @@ type Node struct {
 	store   *state.Store
 	admin   *service.Admin
 	gateway *gateway.Server
+	peering peering
 	sockets sockets
 	clients clients
 
@@ -61,12 +63,17 @@ func Start(ctx context.Context, cfg *Config, log *slog.Logger) (*Node, error) {
 	n := &Node{cfg: cfg, log: log, registry: obs.NewRegistry(obs.BuildVersion()), health: &obs.Health{}, failed: make(chan error, 1)}
 	for _, start := range []func(context.Context) error{
 		n.check,         // what is wrong with the configuration is said before anything is touched
+		n.listenNode,    // known: where other nodes reach this one
+		n.identify,      // known: which node this is; one that joins is let in
+		n.openPort,      // what raft goes by
 		n.openStore,     // takes the lock of the data directory, so that two processes never share one
 		n.bind,          // a port that is taken is known before anything answers
 		n.buildGateway,  // subscribes to the bus before the first command
+		n.openMesh,      // commands go to the leader, signals to all
 		n.serveOps,      // early: /readyz tells what a start waits for
 		n.awaitLeader,   // writes work from here
 		n.found,         // the secrets that all nodes share
+		n.letJoin,       // needs them
 		n.bindQUIC,      // needs one of them
 		n.makeDemo,      // before anybody can log in
 		n.serveClients,  // only now: everything behind is up
@@ -90,6 +97,9 @@ func (n *Node) check(context.Context) error {
 	if err := errors.Join(n.cfg.CheckPublic(), n.cfg.checkPort(), n.cfg.checkTLS()); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
 	n.log.Info("starting", "version", obs.BuildVersion().String(), "node", n.cfg.Node.ID, "name", n.cfg.nodeName(), "data", n.cfg.Data)
 	if keys := n.cfg.NotYet(); len(keys) > 0 {
 		n.log.Warn("these keys are accepted but have no listener in this version yet", "keys", keys)
@@ -99,13 +109,14 @@ func (n *Node) check(context.Context) error {
 
 // openStore makes the bus, which the store publishes to, and opens the store.
 func (n *Node) openStore(ctx context.Context) error {
-	n.bus = bus.New(bus.Config{Registerer: n.registry})
+	n.bus = bus.New(n.busConfig())
 	n.steps.started("bus", func(context.Context) error { n.bus.Close(); return nil })
-	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
-		return fmt.Errorf("data directory: %w", err)
-	}
-	store, err := state.Open(ctx, n.storeConfig())
+	config := n.storeConfig()
+	store, err := state.Open(ctx, config)
 	if err != nil {
+		if transport, ok := config.Transport.(io.Closer); ok { // the store's only once it is open
+			err = errors.Join(err, transport.Close())
+		}
 		return err
 	}
 	n.store = store
@@ -196,7 +207,7 @@ func (n *Node) serveOps(context.Context) error {
 	if err != nil {
 		return err
 	}
-	api := admin.Handler(admin.Config{Users: n.admin, Departments: n.admin, Groups: n.admin, Log: n.log})
+	api := admin.Handler(admin.Config{Users: n.admin, Departments: n.admin, Groups: n.admin, Cluster: n.peering.manager.Load(), Backups: members{n.store.Engine()}, Log: n.log})
 	if n.sockets.ops == nil {
 		return nil
 	}
@@ -263,6 +274,9 @@ func (n *Node) makeDemo(ctx context.Context) error {
 
 func (n *Node) noteAddresses(context.Context) error {
 	at := n.Addresses()
+	if n.peering.listener != nil {
+		at["node"] = n.advertised()
+	}
 	if n.clients.ca.File != "" {
 		at["ca"] = n.clients.ca.File
 	}

@@ -18,7 +18,7 @@ type Option struct {
 const envPrefix = "TEAMTALK_"
 
 // envElsewhere are variables with our prefix that are no options.
-func envElsewhere() []string { return []string{"TEAMTALK_CONFIG"} }
+func envElsewhere() []string { return []string{"TEAMTALK_CONFIG", "TEAMTALK_JOIN"} }
 
 // Env is the environment variable.
 func (o Option) Env() string {
@@ -46,7 +46,7 @@ func generalOptions() []Option {
 	return []Option{
 		{Key: "data", Default: "data", Help: "directory of everything that lasts; made if it is missing",
 			value: text("a directory", func(c *Config) *string { return &c.Data })},
-		{Key: "node.id", Default: "1", Help: "id of this node in the cluster; never give the id of a lost node to another one",
+		{Key: "node.id", Default: "1", Help: "id of the first node of a cluster; the others get one when they join",
 			value: word(func(c *Config) *string { return &c.Node.ID })},
 		{Key: "node.name", Default: "", Help: "name of this node in logs; empty: the host name",
 			value: text("a name", func(c *Config) *string { return &c.Node.Name })},
@@ -64,12 +64,12 @@ func listenOptions() []Option {
 		listen("http", "http", ":8080", "plain HTTP: /msg_server, which clients ask first; WebSocket at /ws and long-poll at /lp", func(c *Config) *Address { return &c.Listen.HTTP }),
 		listen("login", "login", "off", "native form of /msg_server (0x0101), on the legacy servers port 8008", func(c *Config) *Address { return &c.Listen.Login }),
 		listen("files", "files", ":8600", "legacy file transfer", func(c *Config) *Address { return &c.Listen.Files }),
-		listen("node", "node", ":7000", "node to node, mutual TLS", func(c *Config) *Address { return &c.Listen.Node }),
+		listen("node", "node", ":7000", "the other nodes of the cluster, mutual TLS; off: this node stays alone", func(c *Config) *Address { return &c.Listen.Node }),
 		listen("ops", "ops", "127.0.0.1:8090", "operation: /healthz, /readyz, /metrics for everybody; admin API and /debug/pprof with the admin token; keep it off public networks", func(c *Config) *Address { return &c.Listen.Ops }),
 	}
 	for i := range all {
 		switch all[i].Flag {
-		case "files", "node":
+		case "files":
 			all[i].NotYet = true
 		}
 	}
@@ -80,6 +80,8 @@ func publicOptions() []Option {
 	return []Option{
 		{Key: "public.host", Default: "", Help: "name or address that clients are told to connect to; needed when listening on every address",
 			value: host(func(c *Config) *string { return &c.Public.Host })},
+		{Key: "public.node", Default: "", Help: "where the other nodes of the cluster reach this one; empty: public.host, or the address listened on, and the port of listen.node",
+			value: endpoint(func(c *Config) *string { return &c.Public.Node })},
 		{Key: "public.tcp_port", Default: "0", Help: "native TCP port that clients are told; 0: the port listened on",
 			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.TCPPort })},
 		{Key: "public.http_port", Default: "0", Help: "HTTP port in URLs that clients are told; 0: the port listened on",
@@ -168,6 +170,8 @@ func otherOptions() []Option {
 			value: bytes(1<<20, 1<<50, func(c *Config) *ByteSize { return &c.Store.MinFree })},
 		{Key: "store.forget_within", Default: "1h", Help: "time after which the text of a recalled or burned message is out of the raft log as well, at the latest",
 			value: duration(func(c *Config) *time.Duration { return &c.Store.ForgetWithin })},
+		{Key: "cluster.remove_dead_after", Default: "off", Help: "time out of reach after which a node is removed from the cluster, if the others keep a majority; it has to join anew then",
+			value: durationOrOff(func(c *Config) *time.Duration { return &c.Cluster.RemoveDeadAfter })},
 		{Key: "messages.recall_window", Default: "2m", Help: "time for which an author may take a message back; a group's creator always may",
 			value: duration(func(c *Config) *time.Duration { return &c.Messages.RecallWindow })},
 		{Key: "log.level", Default: "info", Help: "least level that is logged",

@@ -8,8 +8,12 @@ import (
 	"runtime"
 	"strconv"
 
+	"go.etcd.io/bbolt"
+
+	"teamtalk/bus"
 	"teamtalk/gateway"
 	"teamtalk/internal/obs"
+	"teamtalk/protocol"
 	"teamtalk/raftstore"
 	"teamtalk/raftstore/state"
 	"teamtalk/service"
@@ -42,6 +46,12 @@ func (n *Node) buildGateway(context.Context) error {
 	}
 	n.admin = service.NewAdmin(n.store, n.store, verifier)
 	events, signals := n.bus.Subscribe("gateway"), n.bus.Signals("gateway")
+	var displaced gateway.Displaced // nil: alone
+	if n.peering.port != nil {
+		subscription := n.bus.Presence().Displaced()
+		n.steps.started("displaced sessions", func(context.Context) error { subscription.Close(); return nil })
+		displaced = subscription
+	}
 	n.steps.started("subscriptions", func(context.Context) error {
 		events.Close()
 		signals.Close()
@@ -58,7 +68,7 @@ func (n *Node) buildGateway(context.Context) error {
 			Sessions: service.NewSessions(n.store, nil),
 		},
 		Replica: n.store, Replay: n.store, Node: n.cfg.nodeName(), Endpoints: n.endpoints,
-		Events: events, Signals: signals, Signaler: n.bus, Presence: n.bus.Presence(),
+		Events: events, Signals: signals, Signaler: n.bus, Presence: n.bus.Presence(), Displaced: displaced,
 		Limits: gateway.Limits{
 			Connections:               n.cfg.Limits.MaxConnections,
 			Unauthenticated:           n.cfg.Limits.Unauthenticated,
@@ -133,11 +143,9 @@ func (n *Node) msgServer() (*gateway.MsgServer, error) {
 		}
 		base = "http://" + net.JoinHostPort(host, strconv.Itoa(int(port))) + "/"
 	}
-	c := gateway.MsgServerConfig{Host: host, Port: n.cfg.Public.TCPPort, MSFS: n.cfg.Public.MSFS, Discovery: n.cfg.Public.Discovery,
-		Availability: n.gateway.Availability, Log: n.log}
-	if c.Port == 0 && n.sockets.tcp != nil {
-		c.Port = portOf(n.sockets.tcp.Addr())
-	}
+	c := gateway.MsgServerConfig{Host: host, MSFS: n.cfg.Public.MSFS, Discovery: n.cfg.Public.Discovery,
+		Availability: n.gateway.Availability, Nodes: n.natives, Log: n.log}
+	c.Port = n.nativePort()
 	if c.MSFS == "" && base != "" {
 		c.MSFS = base + "msfs/"
 	}
@@ -145,6 +153,14 @@ func (n *Node) msgServer() (*gateway.MsgServer, error) {
 		c.Discovery = base
 	}
 	return gateway.NewMsgServer(c)
+}
+
+// nativePort is the TCP port that clients are told; 0: there is none.
+func (n *Node) nativePort() uint16 {
+	if n.cfg.Public.TCPPort == 0 && n.sockets.tcp != nil {
+		return portOf(n.sockets.tcp.Addr())
+	}
+	return n.cfg.Public.TCPPort
 }
 
 // publicHost is what clients connect to: what is configured, or the one address listened on.
@@ -168,9 +184,9 @@ func unzoned(host string) string {
 	return host
 }
 
-// storeConfig is the store of a cluster of one.
+// storeConfig is the store, over the node port if there is one.
 func (n *Node) storeConfig() state.Config {
-	return state.Config{Config: raftstore.Config{
+	c := raftstore.Config{
 		Dir:        n.cfg.Data,
 		NodeID:     raftstore.NodeID(n.cfg.Node.ID),
 		Publisher:  n.bus,
@@ -178,6 +194,23 @@ func (n *Node) storeConfig() state.Config {
 		Logger:     n.log,
 		Registerer: n.registry,
 		Version:    obs.BuildVersion().Version,
-		Tuning:     raftstore.Tuning{DiskReserve: uint64(n.cfg.Store.MinFree), ForgetWithin: n.cfg.Store.ForgetWithin},
-	}}
+		ClusterName: func(tx *bbolt.Tx) (string, error) {
+			c, err := state.ClusterOf(tx)
+			return fmt.Sprintf("%x", c.ID), err
+		},
+		Tuning: raftstore.Tuning{DiskReserve: uint64(n.cfg.Store.MinFree), ForgetWithin: n.cfg.Store.ForgetWithin},
+	}
+	if n.peering.port != nil {
+		n.peering.engage(&c, n.peering.port.RaftLayer(), n.log)
+	}
+	return state.Config{Config: c}
+}
+
+// busConfig is the bus, of one node among several if there is a port for them.
+func (n *Node) busConfig() bus.Config {
+	c := bus.Config{Registerer: n.registry, Log: n.log, Devices: n.cfg.Limits.Devices}
+	if n.peering.port != nil {
+		c.Node = protocol.NodeID(n.cfg.Node.ID)
+	}
+	return c
 }

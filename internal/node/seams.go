@@ -3,7 +3,9 @@ package node
 import (
 	"teamtalk/bus"
 	"teamtalk/gateway"
+	"teamtalk/gateway/transport/longpoll"
 	"teamtalk/internal/admin"
+	"teamtalk/internal/cluster"
 	"teamtalk/raftstore"
 	"teamtalk/raftstore/state"
 	"teamtalk/service"
@@ -36,7 +38,17 @@ var (
 	_ gateway.Replica  = (*state.Store)(nil)
 	_ gateway.Replay   = (*state.Store)(nil)
 
+	_ gateway.Displaced = (*bus.DisplacedSubscription)(nil)
+	_ longpoll.Peers    = forwardPolls{}
+	_ bus.Peers         = (*peering)(nil)
+
 	_ raftstore.Publisher = (*bus.Bus)(nil)
+	_ raftstore.Forwarder = (*peering)(nil)
+
+	_ cluster.Store  = members{}
+	_ cluster.Local  = local{}
+	_ cluster.Papers = papers{}
+	_ admin.Backups  = members{}
 
 	_ admin.Users       = (*service.Admin)(nil)
 	_ admin.Departments = (*service.Admin)(nil)

@@ -148,6 +148,51 @@ func duration(at func(*Config) *time.Duration) value {
 	}
 }
 
+// durationOrOff is a duration that may be off, which is 0.
+func durationOrOff(at func(*Config) *time.Duration) value {
+	v := duration(at)
+	return value{
+		form: v.form + ", or `off`",
+		set: func(c *Config, s string) error {
+			if s == "off" {
+				*at(c) = 0
+				return nil
+			}
+			return v.set(c, s)
+		},
+		show: func(c *Config) string {
+			if *at(c) == 0 {
+				return "off"
+			}
+			return v.show(c)
+		},
+	}
+}
+
+// endpoint is an address that others connect to.
+func endpoint(at func(*Config) *string) value {
+	return value{
+		form: "`host:port`",
+		set: func(c *Config, s string) error {
+			var a Address
+			v := address(func(*Config) *Address { return &a })
+			if s == "" {
+				*at(c) = ""
+				return nil
+			}
+			if err := v.set(c, s); err != nil {
+				return err
+			}
+			if a.Off() || a.Wildcard() || strings.HasSuffix(s, ":0") {
+				return fmt.Errorf("%q is nowhere that others can connect to: write host:port", s)
+			}
+			*at(c) = s
+			return nil
+		},
+		show: func(c *Config) string { return *at(c) },
+	}
+}
+
 // shortDuration is 2m where the standard library says 2m0s.
 func shortDuration(d time.Duration) string {
 	s := d.String()

@@ -34,6 +34,9 @@ func (s *step) foundCluster(c *protocol.FoundCluster) (any, error) {
 	switch found, err := s.readRow(bMeta, []byte(metaCluster), &founded); {
 	case err != nil:
 		return nil, err
+	case found && founded.NodeCert == "" && c.Cluster.NodeCert != "":
+		founded.NodeCert, founded.NodeKey, founded.JoinKey = c.Cluster.NodeCert, c.Cluster.NodeKey, c.Cluster.JoinKey
+		return founded, s.putRow(bMeta, []byte(metaCluster), founded)
 	case found:
 		return founded, nil
 	}
@@ -103,10 +106,7 @@ func (s *step) sweepRevoked() error {
 // Cluster reads what all nodes share; NotFound before FoundCluster. The keys are secret.
 func (q *Queries) Cluster() (c protocol.Cluster, err error) {
 	err = q.view(func(r *txn) error {
-		found, err := r.readRow(bMeta, []byte(metaCluster), &c)
-		if err == nil && !found {
-			err = notFound("the cluster is not founded yet")
-		}
+		c, err = ClusterOf(r.tx)
 		return err
 	})
 	return c, err

@@ -61,6 +61,9 @@ func (s *Store) Execute(ctx context.Context, cmd protocol.Command) (any, error) 
 	return p.Wait(ctx)
 }
 
+// Engine is the replicated log below, for what concerns nodes and not commands.
+func (s *Store) Engine() *raftstore.Store { return s.engine }
+
 // Applied is the log index that the state on this node holds on disk.
 func (s *Store) Applied() protocol.Cursor { return s.engine.Applied() }
 

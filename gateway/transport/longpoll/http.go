@@ -107,7 +107,7 @@ func (h *Handler) openSession(r *http.Request) answer {
 // serveSession is every request but the first.
 func (h *Handler) serveSession(w http.ResponseWriter, r *http.Request, path string) {
 	text, isClose := strings.CutSuffix(path, "/close")
-	id, ok := h.tickets.check(text, bearer(r))
+	owner, id, ok := h.tickets.check(text, bearer(r))
 	if !ok { // an unknown id and a wrong token alike
 		h.metrics.refused.WithLabelValues(refusedToken).Inc()
 		h.respond(w, requestOther, answer{status: http.StatusNotFound})
@@ -126,6 +126,10 @@ func (h *Handler) serveSession(w http.ResponseWriter, r *http.Request, path stri
 		kind = requestPoll
 	default:
 		h.refuseMethod(w, "GET, POST, DELETE")
+		return
+	}
+	if owner != h.cfg.Node {
+		h.serveForward(w, r, owner, kind, id)
 		return
 	}
 	s := h.find(id)
@@ -155,48 +159,74 @@ func bearer(r *http.Request) string {
 
 // post is POST /lp/{id}. Nothing of it is applied before all of it is there.
 func (h *Handler) post(w http.ResponseWriter, r *http.Request, s *session) answer {
-	n, err := strconv.ParseUint(r.Header.Get(headerSeq), 10, 64)
-	if err != nil || n == 0 {
-		return answer{status: http.StatusBadRequest}
-	}
-	if r.ContentLength > maxBody {
-		return answer{status: http.StatusRequestEntityTooLarge}
+	n, status := postNumber(r)
+	if status != 0 {
+		return answer{status: status}
 	}
 	from, refused := s.beginPost(n)
 	if refused.status != 0 {
 		return refused
 	}
 	defer s.endPost()
-	extend(http.NewResponseController(w).SetReadDeadline, h.cfg.Timing.pace(maxBody))
-	b, err := receive(r.Body, r.ContentLength, from)
-	switch {
-	case errors.Is(err, errTooLarge):
-		return answer{status: http.StatusRequestEntityTooLarge}
-	case errors.Is(err, errNoRoom):
-		h.metrics.refused.WithLabelValues(refusedBodies).Inc()
-		return answer{status: http.StatusServiceUnavailable}
-	case err != nil: // the connection broke, or was too slow
-		return answer{status: http.StatusRequestTimeout}
+	b, status := h.receivePost(w, r, from)
+	if status != 0 {
+		return answer{status: status}
 	}
 	return s.accept(r.Context(), n, b)
 }
 
-// poll is GET /lp/{id}.
-func (h *Handler) poll(w http.ResponseWriter, r *http.Request, s *session) {
+// postNumber is that of a POST; a status other than 0 refuses it.
+func postNumber(r *http.Request) (n uint64, refused int) {
+	n, err := strconv.ParseUint(r.Header.Get(headerSeq), 10, 64)
+	switch {
+	case err != nil || n == 0:
+		return 0, http.StatusBadRequest
+	case r.ContentLength > maxBody:
+		return 0, http.StatusRequestEntityTooLarge
+	}
+	return n, 0
+}
+
+// receivePost reads the body of a POST; a status other than 0 refuses it.
+func (h *Handler) receivePost(w http.ResponseWriter, r *http.Request, from *budget) (b body, refused int) {
+	extend(http.NewResponseController(w).SetReadDeadline, h.cfg.Timing.pace(maxBody))
+	b, err := receive(r.Body, r.ContentLength, from)
+	switch {
+	case errors.Is(err, errTooLarge):
+		return b, http.StatusRequestEntityTooLarge
+	case errors.Is(err, errNoRoom):
+		h.metrics.refused.WithLabelValues(refusedBodies).Inc()
+		return b, http.StatusServiceUnavailable
+	case err != nil: // the connection broke, or was too slow
+		return b, http.StatusRequestTimeout
+	}
+	return b, 0
+}
+
+// pollQuery is what a poll asks for; false: it is malformed.
+func (h *Handler) pollQuery(r *http.Request) (after uint64, wait time.Duration, ok bool) {
 	query := r.URL.Query()
 	after, err := strconv.ParseUint(query.Get("after"), 10, 64)
 	if err != nil {
-		h.respond(w, requestPoll, answer{status: http.StatusBadRequest})
-		return
+		return 0, 0, false
 	}
-	wait := h.cfg.Poll
+	wait = h.cfg.Poll
 	if query.Has("wait") {
 		seconds, err := strconv.ParseUint(query.Get("wait"), 10, 32)
 		if err != nil {
-			h.respond(w, requestPoll, answer{status: http.StatusBadRequest})
-			return
+			return 0, 0, false
 		}
 		wait = min(wait, time.Duration(seconds)*time.Second)
+	}
+	return after, wait, true
+}
+
+// poll is GET /lp/{id}.
+func (h *Handler) poll(w http.ResponseWriter, r *http.Request, s *session) {
+	after, wait, ok := h.pollQuery(r)
+	if !ok {
+		h.respond(w, requestPoll, answer{status: http.StatusBadRequest})
+		return
 	}
 	turn, refused := s.beginPoll(after)
 	if refused != 0 {

@@ -30,6 +30,8 @@ type Config struct {
 	Node       string                             // the number of this node, which ids begin with; "1"
 	Origins    []string                           // other sites whose pages may connect, such as "https://chat.example"
 	RemoteAddr func(*http.Request) netip.AddrPort // nil: the connection's
+	Peers      Peers                              // nil: this node is alone
+	Key        []byte                             // of the tokens, 32 bytes that all nodes share; nil: one of this process
 
 	Poll    time.Duration // how long a poll is held, whole seconds, 25 s
 	Silence time.Duration // without a poll until a session ends, 60 s [TT-LP-7]
@@ -57,6 +59,7 @@ type Limits struct {
 	QueueBytes int     // either way and session: what waits before a POST or a Write does; an empty queue takes anything, 256 KiB
 	BodyBytes  int     // all bodies above 8 KiB, received or waiting to be read; a quarter for those not logged in, 64 MiB
 	Posts      int     // of one session at once, repeats of one another; 4
+	Held       int     // polls that other nodes hold for this one; the clients of more look once a second, 256
 }
 
 // Handler serves the requests below /lp. It works behind any HTTP server, several at once too.
@@ -67,6 +70,7 @@ type Handler struct {
 	metrics *metrics
 	opening opening
 	bodies  bodies
+	holding chan struct{} // as many as there are polls that other nodes hold for this one
 
 	answering sync.WaitGroup  // polls that were parked
 	closing   context.Context // ends when Close waits for answering
@@ -81,9 +85,10 @@ func New(cfg Config) *Handler {
 	cfg.complete()
 	h := &Handler{
 		cfg:      cfg,
-		tickets:  newTickets(cfg.Node),
+		tickets:  newTickets(cfg.Node, cfg.Key),
 		tracker:  transport.NewTracker(cfg.Log),
 		opening:  newOpening(cfg.Limits),
+		holding:  make(chan struct{}, cfg.Limits.Held),
 		sessions: make(map[ident]*session),
 	}
 	h.bodies.known.left.Store(int64(cfg.Limits.BodyBytes))
@@ -116,6 +121,7 @@ func (c *Config) complete() {
 	orDefault(&c.Limits.QueueBytes, 256<<10)
 	orDefault(&c.Limits.BodyBytes, 64<<20)
 	orDefault(&c.Limits.Posts, 4)
+	orDefault(&c.Limits.Held, 256)
 }
 
 func orDefault[T int | float64 | time.Duration](v *T, d T) {

@@ -42,6 +42,7 @@ type metrics struct {
 	ended      *prometheus.CounterVec
 	repeats    *prometheus.CounterVec
 	superseded prometheus.Counter
+	forwarded  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, open func() float64) *metrics {
@@ -51,15 +52,16 @@ func newMetrics(r prometheus.Registerer, open func() float64) *metrics {
 	m := &metrics{
 		opened: prometheus.NewCounter(prometheus.CounterOpts{Name: "teamtalk_transport_accepted_total", Help: "Connections accepted.",
 			ConstLabels: prometheus.Labels{"listener": "longpoll"}}),
-		answers: vec("requests_total", "Long-poll requests answered, by kind and status.", "request", "status"),
-		refused: vec("refused_total", "Long-poll requests refused, by reason.", "reason"),
-		ended:   vec("ended_total", "Long-poll sessions ended, by reason.", "reason"),
-		repeats: vec("repeats_total", "Long-poll requests that were repeats: POSTs not applied again, batches sent again.", "request"),
+		answers:   vec("requests_total", "Long-poll requests answered, by kind and status.", "request", "status"),
+		refused:   vec("refused_total", "Long-poll requests refused, by reason.", "reason"),
+		ended:     vec("ended_total", "Long-poll sessions ended, by reason.", "reason"),
+		forwarded: vec("forwarded_total", "Long-poll requests for sessions of other nodes, by kind and by what came of it.", "request", "outcome"),
+		repeats:   vec("repeats_total", "Long-poll requests that were repeats: POSTs not applied again, batches sent again.", "request"),
 		superseded: prometheus.NewCounter(prometheus.CounterOpts{Name: "teamtalk_longpoll_superseded_total",
 			Help: "Polls ended by a newer poll of the same session."}),
 	}
 	if r != nil {
-		r.MustRegister(m.opened, m.answers, m.refused, m.ended, m.repeats, m.superseded,
+		r.MustRegister(m.opened, m.answers, m.refused, m.ended, m.repeats, m.superseded, m.forwarded,
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "teamtalk_longpoll_sessions",
 				Help: "Long-poll sessions, those included that are closed and have not been told so yet."}, open))
 	}

@@ -14,32 +14,38 @@ type ident [16]byte
 // encoding is strict: a session has one id and one token, not several that are read alike.
 var encoding = base64.RawURLEncoding.Strict()
 
-// tickets makes the ids and tokens of sessions [TT-LP-1]. A token is the first half of a MAC of the id under a key of this process.
+// tickets makes the ids and tokens of sessions [TT-LP-1]. A token is the first half of a MAC of the id, the node's number included.
 type tickets struct {
-	prefix string // of ids: the node's number and a dot
-	key    [32]byte
+	node string
+	key  []byte
 }
 
-func newTickets(node string) tickets {
-	t := tickets{prefix: node + "."}
-	_, _ = rand.Read(t.key[:]) // never fails
+// newTickets takes the key that the nodes share; nil: there are no others.
+func newTickets(node string, key []byte) tickets {
+	t := tickets{node: node, key: key}
+	if key == nil {
+		t.key = make([]byte, 32)
+		_, _ = rand.Read(t.key) // never fails
+	}
 	return t
 }
 
 // issue makes a new id.
 func (t *tickets) issue() (id ident, text, token string) {
 	_, _ = rand.Read(id[:])
-	return id, t.prefix + encoding.EncodeToString(id[:]), encoding.EncodeToString(t.mac(id))
+	text = t.node + "." + encoding.EncodeToString(id[:])
+	return id, text, encoding.EncodeToString(t.mac(text))
 }
 
-// check finds the id of a session that once was opened here. Whether id or token is wrong, it does and takes the same [TT-LP-1].
-func (t *tickets) check(text, token string) (ident, bool) {
-	var id ident
-	random, ok := strings.CutPrefix(text, t.prefix)
-	ok = decode(id[:], random) && ok
+// check finds the id of a session that once was opened, and the node that it was opened on. Whether id or token is wrong, it does and takes the same
+// [TT-LP-1].
+func (t *tickets) check(text, token string) (node string, id ident, ok bool) {
+	dot := max(0, strings.LastIndexByte(text, '.'))
+	node = text[:dot]
+	ok = decode(id[:], strings.TrimPrefix(text[dot:], "."))
 	var given [16]byte
 	ok = decode(given[:], token) && ok
-	return id, hmac.Equal(given[:], t.mac(id)) && ok
+	return node, id, hmac.Equal(given[:], t.mac(text)) && ok
 }
 
 func decode(dst []byte, text string) bool {
@@ -50,8 +56,8 @@ func decode(dst []byte, text string) bool {
 	return err == nil && n == len(dst)
 }
 
-func (t *tickets) mac(id ident) []byte {
-	m := hmac.New(sha256.New, t.key[:])
-	m.Write(id[:])
+func (t *tickets) mac(text string) []byte {
+	m := hmac.New(sha256.New, t.key)
+	m.Write([]byte(text))
 	return m.Sum(nil)[:16]
 }
