@@ -9,11 +9,12 @@ GO ?= go
 # Tools are pinned in a module of their own, so that what they need is no dependency of the server.
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 # How long each fuzz target runs; how long each combination of "make bench" is measured; where the benchmark keeps its data.
-FUZZTIME ?= 10s
+FUZZTIME ?= 6s
 CELL ?= 10s
 BENCHDIR ?= .
+CLUSTERCELL ?= 6s
 
-.PHONY: all run cluster build test check vet race archtest bench fuzz proto fmt fmt-check lint soak clean
+.PHONY: all run cluster build test check vet race archtest bench bench-cluster fuzz proto fmt fmt-check lint soak clean
 .DEFAULT_GOAL := all
 
 all: fmt lint test
@@ -52,6 +53,10 @@ archtest:
 # Micro benchmarks, the store without sockets, then the whole server; copy the figures to docs/BENCHMARKS.md on a quiet machine.
 bench: build
 	scripts/bench.sh $(CELL) $(BENCHDIR)
+
+# Three nodes on this machine: traffic, failover, joining, backups; Markdown.
+bench-cluster: build
+	scripts/bench-cluster.sh $(CLUSTERCELL) $(BENCHDIR)
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +143,52 @@ func TestGivenUpWaitingForALeader(t *testing.T) {
 	})
 }
 
+// A message that may have gone with its leader is proposed again, under the same id, as soon as there is another: its client need not
+// repeat it. What comes meanwhile does not overtake it [TT-MSG-4] [TT-SESS-18].
+func TestProposedAgainForExtended(t *testing.T) {
+	play(t, nil, func(s *stage) {
+		d := s.enter(1, "laptop", windows)
+		s.settle(d.client)
+		fails := 2
+		s.mu.Lock()
+		s.result = func(protocol.SendMessage) error {
+			if fails--; fails >= 0 {
+				return protocol.OutcomeUnknownf("the leader was lost") // it is stored all the same
+			}
+			return nil
+		}
+		s.hold = true
+		s.mu.Unlock()
+		d.send(pdu.CmdMsgData, 1, extendedText(2, 1, "first"))
+		pass(10 * time.Millisecond)
+		s.ledger.change(func(l *ledger) { l.noLeader = protocol.Errorf(protocol.CodeUnavailable, "no leader") })
+		go d.send(pdu.CmdMsgData, 2, extendedText(2, 2, "second"))
+		pass(time.Second)
+		if n := len(s.allBegun()); n != 1 {
+			t.Errorf("%d messages proposed while the first is in doubt", n)
+		}
+		s.ledger.change(func(l *ledger) { l.noLeader = nil })
+		s.mu.Lock()
+		s.hold = false
+		s.mu.Unlock()
+		s.release(-1)
+		pass(retryFirst)
+		acks := slices.DeleteFunc(d.take(), func(p pdu.PDU) bool { return p.Header.Command == pdu.CmdMsgData }) // he hears it from the first time
+		if len(acks) != 2 {
+			t.Fatalf("got %v", acks)
+		}
+		for i, p := range acks {
+			if p.Header.Command != pdu.CmdMsgDataAck || p.Header.Seq != uint16(i+1) || decoded[*pb.IMMsgDataAck](d.client, p).GetMsgId() != uint32(i+1) {
+				t.Errorf("ack %d: %v", i+1, p.Header)
+			}
+		}
+		begun := s.allBegun()
+		if s.metric("proposed_again_total") != 2 || len(begun) != 4 || begun[0].ClientMsgID != begun[1].ClientMsgID || begun[1].ClientMsgID != begun[2].ClientMsgID {
+			t.Errorf("proposed: %v", begun)
+		}
+	})
+}
+
 // [TT-SESS-18]: without a leader writes fail in time and reads say that they may be old.
 func TestWithoutLeader(t *testing.T) {
 	play(t, nil, func(s *stage) {
@@ -160,6 +207,7 @@ func TestWithoutLeader(t *testing.T) {
 		}
 		began := time.Now()
 		d.send(pdu.CmdMsgData, 2, extendedText(2, 2, "too late"))
+		pass(2 * time.Second)
 		d.expectError(pdu.CmdMsgData, 2, protocol.CodeUnavailable)
 		if time.Since(began) > 2*time.Second {
 			t.Error("too late")

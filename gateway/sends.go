@@ -45,16 +45,11 @@ func (w *sends) init(s *session) {
 func (w *sends) start(to pdu.Header, cmd protocol.SendMessage) error {
 	limits := &w.s.srv.limits
 	w.mu.Lock()
-	for w.retrying || len(w.flights) >= limits.InFlight || len(w.flights) > 0 && w.bytes+len(cmd.Data) > limits.InFlightBytes {
+	for w.retrying || len(w.flights) >= limits.InFlight || len(w.flights) > 0 && (w.bytes+len(cmd.Data) > limits.InFlightBytes || w.inDoubt()) {
 		w.changed.Wait()
 	}
 	w.mu.Unlock()
 
-	if w.s.ext != nil { // its client repeats by itself [TT-SESS-18]
-		if err := w.s.srv.hub.replica.Ready(); err != nil {
-			return protocol.Errorf(protocol.CodeUnavailable, "cannot store messages now: %w", err)
-		}
-	}
 	pending, err := w.s.srv.services.Messages.Begin(w.s.srv.life.ctx, cmd)
 	if err != nil {
 		return err
@@ -69,6 +64,9 @@ func (w *sends) start(to pdu.Header, cmd protocol.SendMessage) error {
 	}
 	return nil
 }
+
+// inDoubt reports whether what is on its way may be lost with its leader, so that what comes now would overtake it.
+func (w *sends) inDoubt() bool { return w.s.ext != nil && w.s.srv.hub.replica.Ready() != nil }
 
 // wait returns when nothing is on its way. No start may run meanwhile.
 func (w *sends) wait() {
@@ -147,8 +145,38 @@ func (w *sends) result(f *flight) (protocol.SendResult, error) {
 	return res, err
 }
 
-// resultSoon waits for the outcome as long as there is a leader, but not without one: an extended client repeats by itself [TT-SESS-18].
+// resultSoon is result for an extended client, which repeats by itself: it does not wait for a leader, and proposes again only if there
+// is a new one already [TT-SESS-18].
 func (w *sends) resultSoon(ctx context.Context, f *flight) (protocol.SendResult, error) {
+	res, err := w.outcomeSoon(ctx, f)
+	if !protocol.IsOutcomeUnknown(err) {
+		return res, err
+	}
+	w.setRetrying(true)
+	defer w.setRetrying(false)
+	giveUp := time.Now().Add(unavailableAfter)
+	for pause := time.Duration(0); protocol.IsOutcomeUnknown(err) && time.Now().Before(giveUp); pause = min(2*pause+retryFirst, retryMost) {
+		if ctx.Err() != nil || w.s.srv.hub.replica.Ready() != nil {
+			break
+		}
+		select {
+		case <-time.After(pause):
+		case <-w.s.srv.life.stopping:
+			return res, err
+		}
+		w.s.srv.metrics.proposedAgain.Inc()
+		var again protocol.Pending
+		if again, err = w.s.srv.services.Messages.Begin(ctx, f.cmd); err != nil {
+			return res, protocol.OutcomeUnknownf("not known to be stored: %w", err) // the first time may have done it
+		}
+		f.pending = again
+		res, err = w.outcomeSoon(ctx, f)
+	}
+	return res, err
+}
+
+// outcomeSoon waits for the outcome as long as there is a leader, but not without one.
+func (w *sends) outcomeSoon(ctx context.Context, f *flight) (protocol.SendResult, error) {
 	for {
 		soon, cancel := context.WithTimeout(ctx, unavailableAfter)
 		res, err := sendResult(f.pending.Wait(soon))

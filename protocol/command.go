@@ -41,6 +41,7 @@ const (
 	KindRevokeSessions    CommandKind = 19
 	KindDeleteMessage     CommandKind = 20
 	KindBurnDue           CommandKind = 21
+	KindRaiseLevel        CommandKind = 22
 )
 
 // SendMessage stores a message and gives it the next id of its conversation [TT-MSG-4]. A repeat of a ClientMsgID of
@@ -248,4 +249,13 @@ type BurnDue struct {
 type BurnDueResult struct {
 	Burned int
 	More   bool // there is more to do at once
+}
+
+// Level is which commands and features a cluster uses: all that came with a level, or with one below, are known to every node. It counts from 1.
+type Level uint32
+
+// RaiseLevel has the cluster use what came with a level, for ever: whoever proposes it knows that every node's program knows that level. It never
+// lowers.
+type RaiseLevel struct {
+	To Level `cbor:"1,keyasint"`
 }

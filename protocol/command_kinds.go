@@ -63,6 +63,9 @@ func (*DeleteMessage) Kind() CommandKind { return KindDeleteMessage }
 // Kind is KindBurnDue.
 func (*BurnDue) Kind() CommandKind { return KindBurnDue }
 
+// Kind is KindRaiseLevel.
+func (*RaiseLevel) Kind() CommandKind { return KindRaiseLevel }
+
 // NewCommand is an empty command of the given kind to decode into; nil if the kind is not known.
 func NewCommand(k CommandKind) Command {
 	switch k {
@@ -108,6 +111,8 @@ func NewCommand(k CommandKind) Command {
 		return new(DeleteMessage)
 	case KindBurnDue:
 		return new(BurnDue)
+	case KindRaiseLevel:
+		return new(RaiseLevel)
 	}
 	return nil
 }

@@ -198,6 +198,9 @@ func (b *batcher) run() {
 		switch {
 		case len(taken) == 0:
 			<-slots
+		case elsewhere && b.space.tight(0): // the log takes no entries, so nobody here would learn what came of them
+			<-slots
+			(&flight{proposals: taken}).answer(nil, unavailable("this node writes nothing until disk space returns", errDiskFull))
 		case elsewhere:
 			b.forwards.send(to, taken)
 		case !b.launch(taken, to):

@@ -170,6 +170,7 @@ func (c *burnCluster) burned(n *burnNode) {
 // content out of their logs; the one that was away does so, too, when it is back. [TT-DEL-3] [TT-DEL-7]
 func TestBurnedEverywhere(t *testing.T) {
 	c := newBurnCluster(t)
+	c.do(&protocol.RaiseLevel{To: state.Level})
 	c.do(&protocol.AddUsers{Users: []protocol.NewUser{{User: protocol.User{Name: "a"}}, {User: protocol.User{Name: "b"}}}})
 	for i := range burnCount {
 		c.do(&protocol.SendMessage{From: 1, To: protocol.WithUser(2), Type: protocol.MsgSingleText, Data: []byte(burnPiece + strings.Repeat(".", i)),

@@ -13,13 +13,16 @@ import (
 type clusterParts struct {
 	metrics *forwardMetrics
 	nudges  *nudger
-	waits   sync.WaitGroup // of goroutines that wait for raft's answers
+	// suspects is nil without Neighbours.
+	suspects *suspects
+	health   *diskHealth
+	waits    sync.WaitGroup // of goroutines that wait for raft's answers
 
 	mu    sync.Mutex // guards ended
 	ended bool       // no more of them may begin
 }
 
-// ask runs fn, which waits for an answer of raft: that comes at the latest when raft is shut down. false if it is too late.
+// ask runs fn, which waits for an answer of raft. false if it is too late.
 func (c *clusterParts) ask(fn func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,12 +32,25 @@ func (c *clusterParts) ask(fn func()) bool {
 	return !c.ended
 }
 
-// close waits for what ask began.
-func (c *clusterParts) close() {
+// settle waits for what ask began, and reports whether it ended in time. raft answers at the latest when it is shut down, but for what is with the
+// state machine at that moment: that it forgets.
+func (c *clusterParts) settle(limit time.Duration) bool {
 	c.mu.Lock()
 	c.ended = true
 	c.mu.Unlock()
-	c.waits.Wait()
+	settled := make(chan struct{})
+	go func() { // ends with the last answer
+		c.waits.Wait()
+		close(settled)
+	}()
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-settled:
+		return true
+	case <-t.C:
+		return false
+	}
 }
 
 // transferTime is how long a leader that is being closed waits for another to take over.
@@ -42,17 +58,23 @@ const transferTime = 2 * time.Second
 
 func (s *Store) newClusterParts() *clusterParts {
 	m := newForwardMetrics()
-	s.metrics.all = append(s.metrics.all, m.all...)
-	return &clusterParts{metrics: m, nudges: newNudger(m.nudges.Inc)}
+	s.metrics.all = append(append(s.metrics.all, m.all...), s.logs.health.seconds, s.logs.health.givenUp)
+	return &clusterParts{metrics: m, health: s.logs.health, nudges: newNudger(m.nudges.Inc)}
 }
 
 // startCluster starts what works beside raft; leave and close end it.
-func (s *Store) startCluster() {
+func (s *Store) startCluster(t *transport, beat time.Duration) {
+	if s.cfg.Neighbours != nil {
+		s.cluster.suspects = s.newSuspects(t, beat)
+		go s.cluster.suspects.run() // ended and joined by leave
+	}
 	if s.cfg.Forwarder != nil {
 		s.batches.forwards = s.newForwards()
 		go s.batches.forwards.run() // ended and joined by leave
 	}
 	s.cluster.ask(s.correctAddress)
+	s.cluster.ask(s.announceLead)
+	s.cluster.ask(s.watchDisk)
 }
 
 func (s *Store) noteCommit(at logPlace) {
@@ -61,8 +83,37 @@ func (s *Store) noteCommit(at logPlace) {
 	}
 }
 
+// announceLead tells the others at once that the first entry of this node's lead is committed: with it they know what became of the
+// commands of the leader before. raft's state machine is not told of it. Close ends it.
+func (s *Store) announceLead() {
+	const again, most = 2 * time.Millisecond, time.Second // raft says nothing of it
+	for {
+		changed := s.leader.changes()
+		for begun := time.Now(); s.IsLeader() && time.Since(begun) < most; {
+			var l raft.Log
+			if s.logs.GetLog(s.raft.CommitIndex(), &l) == nil && l.Term == s.raft.CurrentTerm() {
+				s.noteCommit(logPlace{l.Index, l.Term})
+				break
+			}
+			select {
+			case <-time.After(again):
+			case <-s.closed:
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-s.closed:
+			return
+		}
+	}
+}
+
 // leave ends what this node does for others: commands under way end, another node takes the lead.
 func (s *Store) leave() {
+	if u := s.cluster.suspects; u != nil {
+		u.close()
+	}
 	if s.IsLeader() {
 		s.batches.settle(settleTime)
 	}
@@ -151,6 +202,7 @@ type forwardMetrics struct {
 	accepted prometheus.Counter
 	refused  *prometheus.CounterVec
 	nudges   prometheus.Counter
+	hurried  prometheus.Counter
 	all      []prometheus.Collector
 }
 
@@ -171,7 +223,9 @@ func newForwardMetrics() *forwardMetrics {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Subsystem: sub, Name: "forward_refused_total",
 			Help: "Commands of other nodes that are not known to be carried out, by reason."}, []string{"reason"}),
 		nudges: counter("nudges_total", "Commits that a follower was told of at once."),
+		hurried: counter("hurried_elections_total",
+			"Times this node stood for election at once, as the leader's process was gone."),
 	}
-	m.all = []prometheus.Collector{m.groups, m.seconds, m.again, m.doubts, m.accepted, m.refused, m.nudges}
+	m.all = []prometheus.Collector{m.groups, m.seconds, m.again, m.doubts, m.accepted, m.refused, m.nudges, m.hurried}
 	return m
 }

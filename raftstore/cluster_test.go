@@ -23,9 +23,12 @@ import (
 type testCluster struct {
 	t      testing.TB
 	tuning Tuning
-	net    *testNet   // between the nodes, besides raft's; nil: nothing is forwarded
-	mu     sync.Mutex // guards nodes
+	free   func(NodeID) (uint64, error) // nil: the disk's
+	net    *testNet                     // between the nodes, besides raft's; nil: nothing is forwarded
+	mu     sync.Mutex                   // guards nodes
 	nodes  map[NodeID]*testNode
+	// neighbours are each node's; nil: none.
+	neighbours Neighbours
 }
 
 type testNode struct {
@@ -42,6 +45,13 @@ func newCluster(t testing.TB, n int, tuning Tuning) *testCluster {
 
 func startNodes(t testing.TB, n int, tuning Tuning, net *testNet) *testCluster {
 	c := &testCluster{t: t, tuning: tuning, net: net, nodes: make(map[NodeID]*testNode)}
+	c.found(n)
+	return c
+}
+
+// found starts the first nodes.
+func (c *testCluster) found(n int) {
+	t := c.t
 	var members []Member
 	for i := range n {
 		id := fmt.Sprintf("n%d", i+1)
@@ -58,7 +68,6 @@ func startNodes(t testing.TB, n int, tuning Tuning, net *testNet) *testCluster {
 			closeStore(t, n.Store)
 		}
 	})
-	return c
 }
 
 func (c *testCluster) start(id NodeID, dir string, members []Member) *testNode {
@@ -67,9 +76,13 @@ func (c *testCluster) start(id NodeID, dir string, members []Member) *testNode {
 	n := &testNode{id: id, dir: dir, trans: trans, events: &recorder{}}
 	cfg := single(c.t, dir)
 	cfg.NodeID, cfg.Transport, cfg.Bootstrap, cfg.Tuning, cfg.Publisher = id, trans, members, c.tuning, n.events
+	cfg.Neighbours = c.neighbours
 	for _, other := range c.all() {
 		other.trans.Connect(raft.ServerAddress(id), trans)
 		trans.Connect(raft.ServerAddress(other.id), other.trans)
+	}
+	if c.free != nil {
+		cfg.FreeSpace = func() (uint64, error) { return c.free(id) }
 	}
 	if c.net != nil {
 		cfg.Forwarder = c.net.from(id)

@@ -60,6 +60,8 @@ type Config struct {
 	Advertise string
 	// Forwarder takes commands to the leader when this node isn't it; nil: they are refused, naming the leader.
 	Forwarder Forwarder
+	// Neighbours lets this node notice at once that the leader's process has ended; nil: it waits for raft's timer.
+	Neighbours Neighbours
 	// Bootstrap lists the first members of a new cluster, the same on each of them. It is ignored when the data
 	// directory belongs to a cluster already. A node that joins later has none.
 	Bootstrap []Member

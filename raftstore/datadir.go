@@ -122,7 +122,35 @@ func (d *dataDir) writeVersion(node NodeID, program string) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write version of data directory: %w", err)
 	}
+	if err := syncAbove(d.path); err != nil {
+		return err
+	}
 	return d.rename(tmp, versionName)
+}
+
+// syncAbove makes it durable that a new directory is there, and those above it, which may be new too: if it were gone after a loss of power, this node
+// would have forgotten its votes. A directory that may not be read was not made by this process.
+func syncAbove(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	for above := filepath.Dir(path); ; above = filepath.Dir(above) {
+		f, err := os.Open(above)
+		if errors.Is(err, os.ErrPermission) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("data directory: %w", err)
+		}
+		err = errors.Join(f.Sync(), f.Close())
+		if errors.Is(err, syscall.EIO) {
+			return fmt.Errorf("sync %s: %w", above, err)
+		}
+		if above == filepath.Dir(above) {
+			return nil
+		}
+	}
 }
 
 func (d *dataDir) file(name string) string { return filepath.Join(d.path, name) }

@@ -81,6 +81,17 @@ func appendCommands(b []byte, commands [][]byte) []byte {
 	return b
 }
 
+// checkEntry finds damage in an entry whose version is known.
+func checkEntry(b []byte) error {
+	if len(b) < entryHeaderLen || b[0] < entryPlain || b[0] > entryVersion {
+		return nil // not for the log to judge
+	}
+	if crc32.Checksum(b[entryHeaderLen:], castagnoli()) != binary.LittleEndian.Uint32(b[1:]) {
+		return errors.New("checksum of the entry does not match")
+	}
+	return nil
+}
+
 // decodeEntry takes an entry apart; the commands share b's memory. errNewerEntry if this program is too old for it.
 func decodeEntry(b []byte) (entry, error) {
 	if len(b) == 0 {
@@ -92,8 +103,8 @@ func decodeEntry(b []byte) (entry, error) {
 	if b[0] < entryPlain || len(b) < entryHeaderLen {
 		return entry{}, errors.New("not a grouped entry")
 	}
-	if crc32.Checksum(b[entryHeaderLen:], castagnoli()) != binary.LittleEndian.Uint32(b[1:]) {
-		return entry{}, errors.New("checksum of the entry does not match")
+	if err := checkEntry(b); err != nil {
+		return entry{}, err
 	}
 	return decodeBody(b[0], b[entryHeaderLen:])
 }

@@ -24,6 +24,7 @@ type fsm struct {
 	mapSize   int
 	log       *slog.Logger
 	metrics   *metrics
+	health    *diskHealth
 	progress  *progress
 	forgot    chan struct{} // holds a token when meta.forget rose
 	fail      func(error)
@@ -106,7 +107,10 @@ func (f *fsm) applyLocked(logs []*raft.Log, out []any) ([]protocol.Event, error)
 			return nil, fmt.Errorf("write into the state what is to be forgotten: %w", err)
 		}
 	}
-	if err := tx.Commit(); err != nil {
+	f.health.begin(ofState, time.Now())
+	err = tx.Commit()
+	f.health.end(ofState, time.Now())
+	if err != nil {
 		return nil, fmt.Errorf("commit entries up to %d to the state: %w", meta.index, err)
 	}
 	f.meta = meta
@@ -129,6 +133,9 @@ func (f *fsm) applyOne(tx *bbolt.Tx, meta *stateMeta, l *raft.Log, events []prot
 		conf, err := decodeConfiguration(l.Data)
 		if err != nil {
 			return nil, entryError(l.Index, err)
+		}
+		if err := noteRemoved(tx, meta.conf, conf); err != nil {
+			return nil, err
 		}
 		meta.conf, meta.confIndex = conf, l.Index
 		return events, writeMembers(tx, meta)

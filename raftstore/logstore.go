@@ -27,6 +27,7 @@ type logStore struct {
 	durable func() uint64 // last index in the fsynced state
 	leading func() bool
 	space   *spaceGuard
+	health  *diskHealth // nil: nobody asks
 	clock   func() time.Time
 	limit   int64         // bytes to keep
 	large   chan struct{} // holds a token when there are more
@@ -141,6 +142,11 @@ func (l *logStore) GetLog(index uint64, log *raft.Log) error {
 	}
 	l.mu.Unlock()
 	err := l.bolt.GetLog(index, log)
+	if err == nil && log.Type == raft.LogCommand {
+		if err = checkEntry(log.Data); err != nil { // a follower that is sent a damaged one would be stopped by it, and this node not
+			err = fmt.Errorf("it is damaged: %w", err)
+		}
+	}
 	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
 		err = fmt.Errorf("raft log: entry %d can't be read: %w", index, err)
 		l.fail(err)
@@ -164,7 +170,10 @@ func (l *logStore) StoreLogs(logs []*raft.Log) error {
 	if !cut && l.refuses(total) {
 		return errFollowerFull
 	}
-	if err := l.bolt.StoreLogs(logs); err != nil {
+	l.health.begin(ofLog, time.Now())
+	err := l.bolt.StoreLogs(logs)
+	l.health.end(ofLog, time.Now())
+	if err != nil {
 		err = fmt.Errorf("write raft log: %w", err)
 		l.fail(err)
 		return err

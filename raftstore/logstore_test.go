@@ -204,3 +204,34 @@ func TestLogCacheIsTransparent(t *testing.T) {
 		}
 	}
 }
+
+// A damaged entry stops the node that has it, not the follower that it would be sent to; what is no grouped entry is not judged here.
+func TestDamagedEntryIsNotHandedOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		hurt func(b []byte) []byte
+		want bool
+	}{
+		"whole":       {func(b []byte) []byte { return b }, false},
+		"flipped bit": {func(b []byte) []byte { b[len(b)-1] ^= 4; return b }, true},
+		"newer":       {func(b []byte) []byte { b[0] = entryVersion + 1; return b }, false},
+		"empty":       {func([]byte) []byte { return nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &dataDir{path: t.TempDir()}
+			b, err := openLog(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var failed error
+			l := &logStore{bolt: b, fail: func(err error) { failed = err }}
+			defer func() { _ = l.close() }()
+			if err := b.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogCommand, Data: c.hurt(encodeEntry(1, [][]byte{[]byte("x")}))}); err != nil {
+				t.Fatal(err)
+			}
+			var got raft.Log
+			if err := l.GetLog(1, &got); (err != nil) != c.want || (failed != nil) != c.want {
+				t.Errorf("got %v, failed with %v", err, failed)
+			}
+		})
+	}
+}

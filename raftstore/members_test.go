@@ -71,6 +71,15 @@ func TestMembership(t *testing.T) {
 	if all, _ := c.memberIDs(); len(all) != 2 || slices.Contains(all, "n1") {
 		t.Errorf("members are %v", all)
 	}
+	// Whoever has executed the log knows it; a newcomer learns it from the state that he is sent, and nobody takes him for one that was removed.
+	last := c.leader()
+	late := c.start("n4", dataPath(t), nil)
+	if err := last.AddNonvoter(ctx, Member{"n4", "n4"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []*testNode{last, late} {
+		eventually(t, "it to be known who was removed", func() bool { return n.Removed("n1") && !n.Removed("n3") && !n.Removed("n4") && !n.Removed("n9") })
+	}
 }
 
 func TestMembershipRefusals(t *testing.T) {

@@ -150,12 +150,12 @@ func TestNudgesClaimOnlyWhatIsAcknowledged(t *testing.T) {
 // Without pre-vote in the inner transport raft isn't told that there is one.
 func TestTransportKeepsPreVote(t *testing.T) {
 	_, inner := raft.NewInmemTransport("x")
-	outer, with := newTransport(inner, newNudger(func() {}), false)
+	outer, with := newTransport(inner, newNudger(func() {}), false, nil)
 	defer outer.detach()
 	if _, ok := with.(raft.WithPreVote); !ok {
 		t.Error("pre-vote was lost")
 	}
-	plain, without := newTransport(&sentRequests{Transport: inner}, newNudger(func() {}), false)
+	plain, without := newTransport(&sentRequests{Transport: inner}, newNudger(func() {}), false, nil)
 	defer plain.detach()
 	if _, ok := without.(raft.WithPreVote); ok {
 		t.Error("pre-vote was made up")

@@ -28,13 +28,13 @@ func reconcile(logs *logStore, state stateMeta) error {
 	case last == 0:
 		return nil
 	case first > state.index+1:
-		return fmt.Errorf("the raft log begins at entry %d, the state ends at %d: the entries between are lost; %s", first, state.index, rejoin)
+		return fmt.Errorf("the raft log begins at entry %d, the state ends at %d: the entries between are lost; %w", first, state.index, ErrDamaged)
 	case last < state.index:
 		return void(logs, first, last)
 	case state.index >= first:
 		var at raft.Log
 		if err := logs.GetLog(state.index, &at); err != nil {
-			return fmt.Errorf("%w; %s", err, rejoin)
+			return fmt.Errorf("%w; %w", err, ErrDamaged)
 		}
 		if at.Term != state.term {
 			return void(logs, first, last)
@@ -43,7 +43,9 @@ func reconcile(logs *logStore, state stateMeta) error {
 	return checkTail(logs, state.index+1, last)
 }
 
-const rejoin = "remove this node from the cluster and let it join anew, or (a single node) restore a backup"
+// ErrDamaged is in errors of Open when the data can't be what this node had written: it must not go on under its id, as it may have
+// forgotten votes or entries that it has confirmed.
+var ErrDamaged = errors.New("remove this node from the cluster and let it join anew, or (a single node) restore a backup")
 
 // checkTerm sees that the file with term and vote is at least as new as the state.
 func checkTerm(logs *logStore, state stateMeta) error {
@@ -52,8 +54,8 @@ func checkTerm(logs *logStore, state stateMeta) error {
 		return fmt.Errorf("read raft's term: %w", err)
 	}
 	if term < state.term {
-		return fmt.Errorf("%s knows term %d, but the state was written in term %d: the log was lost or is an old copy; %s",
-			logName, term, state.term, rejoin)
+		return fmt.Errorf("%s knows term %d, but the state was written in term %d: the log was lost or is an old copy; %w",
+			logName, term, state.term, ErrDamaged)
 	}
 	return nil
 }
@@ -70,7 +72,7 @@ func checkTail(logs *logStore, from, last uint64) error {
 	for i := from; i <= last; i++ {
 		var l raft.Log
 		if err := logs.GetLog(i, &l); err != nil {
-			return fmt.Errorf("entry %d of the raft log (which ends at %d): %w; %s", i, last, err, rejoin)
+			return fmt.Errorf("entry %d of the raft log (which ends at %d): %w; %w", i, last, err, ErrDamaged)
 		}
 		switch l.Type {
 		case raft.LogCommand:
@@ -90,7 +92,7 @@ func entryError(index uint64, err error) error {
 	if errors.Is(err, errNewerEntry) {
 		return fmt.Errorf("log entry %d was written by a newer version of the program (%w): run the newer version on this node", index, err)
 	}
-	return fmt.Errorf("log entry %d is damaged (%w); %s", index, err, rejoin)
+	return fmt.Errorf("log entry %d is damaged (%w); %w", index, err, ErrDamaged)
 }
 
 // bootstrap writes the first configuration into an empty node. Doing it again after a crash in between is harmless.

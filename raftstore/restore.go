@@ -97,6 +97,9 @@ func makeAlone(path string, to Rebuild, info *BackupInfo) error {
 }
 
 func becomeAlone(tx *bbolt.Tx, m *stateMeta, to Rebuild) error {
+	if err := noteRemoved(tx, m.conf, to.members()); err != nil {
+		return err
+	}
 	m.conf, m.confIndex = to.members(), m.index
 	if err := errors.Join(writePosition(tx, m), writeMembers(tx, m)); err != nil {
 		return err
@@ -166,7 +169,13 @@ func recoverNode(dir string, to Rebuild) (r Recovery, err error) {
 	if r, err = inspect(path, bolt); err != nil {
 		return r, err
 	}
-	err = editState(path, func(tx *bbolt.Tx, m *stateMeta) error { return becomeAlone(tx, m, to) })
+	err = editState(path, func(tx *bbolt.Tx, m *stateMeta) error {
+		var former raft.Configuration // the log may know of members that the state doesn't yet
+		for _, member := range r.Former {
+			former.Servers = append(former.Servers, raft.Server{ID: raft.ServerID(member.ID)})
+		}
+		return errors.Join(noteRemoved(tx, former, to.members()), becomeAlone(tx, m, to))
+	})
 	if err != nil {
 		return r, err
 	}

@@ -34,6 +34,12 @@ func (g *spaceGuard) tight(size int) bool {
 	return err == nil && free < g.reserve/2+uint64(size)*spaceFactor
 }
 
+// nearlyFull reports whether check will soon refuse.
+func (g *spaceGuard) nearlyFull() bool {
+	free, err := g.free()
+	return err == nil && free < g.reserve+g.reserve/4
+}
+
 func freeBytes(dir string) (uint64, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {

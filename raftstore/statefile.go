@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sort"
 	"time"
 
@@ -81,6 +82,32 @@ func writeForget(tx *bbolt.Tx, m *stateMeta) error {
 
 func writeMembers(tx *bbolt.Tx, m *stateMeta) error {
 	return tx.Bucket(engineBucket()).Put(keyMembers(), raft.EncodeConfiguration(m.conf))
+}
+
+// removedPrefix begins the keys of members of before. They stay for ever, as node ids do not come back.
+const removedPrefix = "removed "
+
+// noteRemoved keeps the ids of members that another configuration does not have any more.
+func noteRemoved(tx *bbolt.Tx, before, now raft.Configuration) error {
+	for _, m := range before.Servers {
+		if slices.ContainsFunc(now.Servers, func(s raft.Server) bool { return s.ID == m.ID }) {
+			continue
+		}
+		if err := tx.Bucket(engineBucket()).Put([]byte(removedPrefix+string(m.ID)), []byte{1}); err != nil {
+			return fmt.Errorf("note that node %s was removed: %w", m.ID, err)
+		}
+	}
+	return nil
+}
+
+// Removed reports whether a node was a member and is none any more, as far as this node has executed the log. One that is behind does not
+// refuse newcomers that it has not read of.
+func (s *Store) Removed(id NodeID) (removed bool) {
+	err := s.View(func(tx *bbolt.Tx) error {
+		removed = tx.Bucket(engineBucket()).Get([]byte(removedPrefix+string(id))) != nil
+		return nil
+	})
+	return removed && err == nil
 }
 
 // decodeConfiguration is raft's, without its panic.
@@ -208,8 +235,11 @@ func guardDamage(path string, open func() error) (err error) {
 			err = fmt.Errorf("open %s: %w", path, err)
 			return
 		}
-		err = fmt.Errorf("%s can't be used: %w; if the file is damaged: remove this node from the cluster and let it join anew, "+
-			"or (a single node) restore a backup", path, err)
+		if errors.Is(err, ErrDamaged) {
+			err = fmt.Errorf("%s can't be used: %w", path, err)
+			return
+		}
+		err = fmt.Errorf("%s can't be used: %w; if the file is damaged: %w", path, err, ErrDamaged)
 	}()
 	return open()
 }

@@ -100,6 +100,9 @@ func (d *dataDir) openCurrent(mapSize int, m Machine) (*stateFile, stateMeta, er
 	if err != nil {
 		return nil, stateMeta{}, err
 	}
+	if len(gens) == 0 && exists(d.file(logName)) { // the state comes first into a new directory
+		return nil, stateMeta{}, fmt.Errorf("%s is missing, and %s is there: the state was lost; %w", d.file(stateName(1)), logName, ErrDamaged)
+	}
 	if len(gens) == 0 {
 		if err := d.createState(); err != nil {
 			return nil, stateMeta{}, err

@@ -71,7 +71,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	}
 	s.state.swap(file, false)
 	if !hadLog && meta.index > 0 {
-		return fmt.Errorf("%s is missing: with it this node's votes are lost; %s", s.dir.file(logName), rejoin)
+		return fmt.Errorf("%s is missing: with it this node's votes are lost; %w", s.dir.file(logName), ErrDamaged)
 	}
 	bolt, err := openLog(s.dir)
 	if err != nil {
@@ -89,12 +89,12 @@ func (s *Store) open(ctx context.Context) (err error) {
 
 // assemble makes the parts that need each other.
 func (s *Store) assemble(bolt *raftboltdb.BoltStore, meta stateMeta) {
-	progress := &progress{index: meta.index}
+	progress, health := &progress{index: meta.index}, newDiskHealth(s.space)
 	s.metrics = newMetrics(func() float64 { return float64(progress.get()) }, s.freeGauge, s.toForget)
 	s.fsm = &fsm{dir: s.dir, state: s.state, machine: s.cfg.Machine, publisher: s.cfg.Publisher, mapSize: s.cfg.Tuning.MapSize,
-		log: s.log, metrics: s.metrics, progress: progress, forgot: make(chan struct{}, 1), fail: s.fail, failed: s.failed, meta: meta}
+		log: s.log, metrics: s.metrics, health: health, progress: progress, forgot: make(chan struct{}, 1), fail: s.fail, failed: s.failed, meta: meta}
 	s.logs = &logStore{bolt: bolt, fail: s.fail, durable: func() uint64 { return s.fsm.position().index }, leading: s.isLeading,
-		space: s.space, clock: s.cfg.Clock, limit: s.cfg.Tuning.TrailingBytes, large: make(chan struct{}, 1),
+		space: s.space, health: health, clock: s.cfg.Clock, limit: s.cfg.Tuning.TrailingBytes, large: make(chan struct{}, 1),
 		holds: make(map[*logHold]struct{})}
 	s.batches = newBatcher(s.cfg.Tuning.Window, s.submit, s.space, s.cfg.Clock, s.metrics)
 	s.fsm.pendings, s.fsm.committed = newPendings(s.cfg.NodeID), s.noteCommit
@@ -125,7 +125,8 @@ func (s *Store) start() error {
 	}
 	s.running.Store(true)
 	rc := s.cfg.raftConfig(lone)
-	wrapped, trans := newTransport(s.cfg.Transport, s.cluster.nudges, lone)
+	wrapped, trans := newTransport(s.cfg.Transport, s.cluster.nudges, lone, s.hasAlready)
+	wrapped.silent = s.logs.health.hangs
 	r, err := raft.NewRaft(rc, s.fsm, s.logs, s.logs, snaps, trans)
 	if err != nil {
 		wrapped.detach()
@@ -135,7 +136,7 @@ func (s *Store) start() error {
 	s.raft = r
 	s.acting.Store(r)
 	s.leader = watchLeader(r, s.cfg.NodeID, s.log)
-	s.startCluster()
+	s.startCluster(wrapped, rc.HeartbeatTimeout)
 	s.trims.Add(1)
 	go s.trimLogs()
 	s.forgets = s.newForgetter(r)
@@ -311,13 +312,16 @@ func (s *Store) close() error {
 	}
 	s.forgets.close() // raft still answers
 	close(s.closed)
+	s.cluster.settle(settleTime)
 	err := s.raft.Shutdown().Error() // closes the transport
 	s.batches.abandon(unknown("this node is shutting down", nil))
 	if !s.batches.settle(settleTime) {
 		s.log.Warn("raft left a command unanswered")
 	}
 	s.leader.close()
-	s.cluster.close()
+	if !s.cluster.settle(settleTime) {
+		s.log.Warn("raft left a change of the members unanswered")
+	}
 	s.trims.Wait()
 	s.metrics.unregister(s.cfg.Registerer)
 	return errors.Join(err, s.closeFiles())
@@ -334,4 +338,18 @@ func (s *Store) closeFiles() error {
 		errs = append(errs, s.dir.close())
 	}
 	return errors.Join(errs...)
+}
+
+// hasAlready reports whether a snapshot brings what this node has: what it executed, or an entry of its log, which is committed then. A leader of a
+// former term is left to raft.
+func (s *Store) hasAlready(term, index, of uint64) bool {
+	r := s.acting.Load()
+	if r == nil || term < r.CurrentTerm() {
+		return false
+	}
+	if index <= s.fsm.position().index {
+		return true
+	}
+	var at raft.Log
+	return s.logs.GetLog(index, &at) == nil && at.Term == of
 }

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -47,14 +46,14 @@ type webSocket struct {
 	given   uint64    // bytes of messages that went into the PDU reader
 	taken   uint64    // bytes of PDUs that came out
 
-	writing sync.Mutex // guards torn
-	torn    bool
+	writing chan struct{} // holds one thing while somebody writes or says goodbye
+	torn    bool          // a write has failed; belongs to whom writing belongs
 }
 
 // openWebSocket connects, through the proxy if there is one, and upgrades.
 func (d *Dialer) openWebSocket(ctx context.Context, r Route) (guest, error) {
 	heard := newClock()
-	w := &webSocket{inbox: newInbox(), received: make(chan struct{})}
+	w := &webSocket{inbox: newInbox(), received: make(chan struct{}), writing: make(chan struct{}, 1)}
 	t, err := d.httpTransport(r, func(nc net.Conn) net.Conn {
 		w.raw = nc
 		return &heardConn{Conn: nc, heard: heard}
@@ -198,8 +197,12 @@ func (w *webSocket) Read() (pdu.PDU, error) { return w.inbox.next(w.link) }
 
 // Write joins frames to messages of up to 8 KiB, which is what a server takes of a client that has not logged in.
 func (w *webSocket) Write(frames [][]byte) error {
-	w.writing.Lock()
-	defer w.writing.Unlock()
+	select {
+	case w.writing <- struct{}{}:
+	case <-w.life.Done():
+		return w.errClosed()
+	}
+	defer func() { <-w.writing }()
 	ctx, cancel := context.WithTimeout(w.life, timeFor(sizeOf(frames)))
 	defer cancel()
 	if w.isClosed() {
@@ -227,8 +230,8 @@ func (w *webSocket) abort() { _ = w.end(w, w.sever) } // it may have been closed
 
 func (w *webSocket) goodbye(code protocol.Code, reason string) {
 	w.endLife() // interrupts Write
-	w.writing.Lock()
-	defer w.writing.Unlock()
+	w.writing <- struct{}{}
+	defer func() { <-w.writing }()
 	given := time.AfterFunc(goodbyeTime, func() { _ = w.raw.Close() }) // the library would wait longer
 	if !w.torn {
 		_ = w.ws.Close(websocket.StatusCode(closeBase+int(code)), clipped(strings.ToValidUTF8(reason, ""))) // fails if the server has gone

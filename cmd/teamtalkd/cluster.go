@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"teamtalk/internal/admin"
@@ -39,6 +37,7 @@ func (c *clusterStatusCmd) Run(term *terminal) error {
 		if s.Leader == "" {
 			term.say("no leader is known: nothing can be written at the moment\n")
 		}
+		term.say("%s", heldBack(s))
 		for _, m := range s.Members {
 			if m.Error != "" {
 				term.say("%s: %s\n", m.ID, texttable.Printable(m.Error))
@@ -49,14 +48,14 @@ func (c *clusterStatusCmd) Run(term *terminal) error {
 }
 
 func clusterTable(s admin.ClusterStatus) texttable.Table {
-	t := texttable.Table{{"ID", "NAME", "ADDRESS", "ROLE", "STATE", "TERM", "APPLIED", "COMMIT", "LAG", "SESSIONS", "FREE", "UPTIME", "RTT", "VERSION"}}
+	t := texttable.Table{{"ID", "NAME", "ADDRESS", "ROLE", "STATE", "TERM", "APPLIED", "COMMIT", "LAG", "SESSIONS", "FREE", "UPTIME", "RTT", "LEVEL", "VERSION"}}
 	for _, m := range s.Members {
-		row := []string{string(m.ID), "-", m.Address, m.Role, nodeState(m), "-", "-", "-", lagOf(m), "-", "-", "-", "-", "-"}
+		row := []string{string(m.ID), "-", m.Address, m.Role, nodeState(m), "-", "-", "-", lagOf(m), "-", "-", "-", "-", "-", "-"}
 		if m.RTTMillis > 0 {
 			row[12] = fmt.Sprintf("%.1f ms", m.RTTMillis)
 		}
 		if r := m.Report; r != nil {
-			row[1], row[13] = orDash(r.Name), orDash(r.Version)
+			row[1], row[13], row[14] = orDash(r.Name), levelOf(m), orDash(r.Version)
 			row[5], row[6], row[7] = fmt.Sprint(r.Term), fmt.Sprint(r.Applied), fmt.Sprint(r.Commit)
 			row[9], row[10] = fmt.Sprint(r.Sessions), sizeOf(r.FreeDisk)
 			row[11] = (time.Duration(r.UptimeMS) * time.Millisecond).Round(time.Second).String()
@@ -64,6 +63,33 @@ func clusterTable(s admin.ClusterStatus) texttable.Table {
 		t = append(t, row)
 	}
 	return t
+}
+
+// levelOf is which features a node uses, and which it may use if these are more.
+func levelOf(m admin.ClusterMember) string {
+	r := m.Report
+	switch {
+	case r == nil || r.Level == 0:
+		return "-"
+	case r.Level < r.HighestLevel:
+		return fmt.Sprintf("%d of %d", r.Level, r.HighestLevel)
+	}
+	return fmt.Sprint(r.Level)
+}
+
+// heldBack says what keeps the cluster from using all that its nodes know.
+func heldBack(s admin.ClusterStatus) string {
+	if s.Level == s.HighestLevel {
+		return ""
+	}
+	text := fmt.Sprintf("the cluster uses level %d, level %d waits until every node knows it:\n", s.Level, s.HighestLevel)
+	for _, h := range s.HeldBack {
+		text += fmt.Sprintf("  %s: %s\n", h.Node, texttable.Printable(h.Why))
+	}
+	if len(s.HeldBack) == 0 {
+		return fmt.Sprintf("the cluster uses level %d; all nodes know level %d, and the leader is about to raise it\n", s.Level, s.HighestLevel)
+	}
+	return text
 }
 
 // nodeState is one word, or two, about what a node is doing.
@@ -178,60 +204,4 @@ func (c *clusterSnapshotCmd) Run(term *terminal) error {
 		}
 		return c.said(term, "log cut")
 	})
-}
-
-type clusterDrainCmd struct {
-	target
-	Node protocol.NodeID `arg:"" optional:"" name:"id" help:"Id of the node; without it, the one asked."`
-}
-
-// drainPoll is how often it is looked how many sessions are left.
-const drainPoll = 500 * time.Millisecond
-
-// Run begins to drain and waits for its end, which an interrupt does not stop.
-func (c *clusterDrainCmd) Run(term *terminal) error {
-	return c.call(func(ctx context.Context, api *admin.Client) error {
-		if c.Node == "" {
-			s, err := api.Cluster(ctx)
-			if err != nil {
-				return err
-			}
-			c.Node = s.Asked
-		}
-		if err := api.DrainNode(ctx, c.Node); err != nil {
-			return err
-		}
-		return c.await(ctx, term, api)
-	})
-}
-
-func (c *clusterDrainCmd) await(ctx context.Context, term *terminal, api *admin.Client) error {
-	t := time.NewTicker(drainPoll)
-	defer t.Stop()
-	last := -1
-	for {
-		s, err := api.Cluster(ctx)
-		i := slices.IndexFunc(s.Members, func(m admin.ClusterMember) bool { return m.ID == c.Node })
-		gone := err != nil || i < 0 || s.Members[i].Report == nil
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("node %s goes on draining; `cluster status` shows how far it is", c.Node)
-		case gone && last == 0:
-			return c.said(term, fmt.Sprintf("node %s drained; it has left", c.Node))
-		case gone:
-			return errors.Join(fmt.Errorf("node %s can't be asked any more how far it is", c.Node), err)
-		case s.Members[i].Report.Drained:
-			return c.said(term, fmt.Sprintf("node %s drained: it can be stopped now", c.Node))
-		case !s.Members[i].Report.Draining:
-			return fmt.Errorf("node %s has given up draining: see its log", c.Node)
-		}
-		if left := s.Members[i].Report.Sessions; left != last {
-			last = left
-			term.say("%d sessions left\n", left)
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	}
 }

@@ -65,8 +65,8 @@ func (n *nodes) Transfer(_ context.Context, to protocol.NodeID) (protocol.NodeID
 	return "n2", n.note("transfer " + string(to))
 }
 
-func (n *nodes) Drain(_ context.Context, id protocol.NodeID) error {
-	return n.note("drain " + string(id))
+func (n *nodes) Drain(_ context.Context, id protocol.NodeID, then cluster.AfterDrain) error {
+	return n.note(strings.TrimSpace("drain " + string(id) + " " + string(then)))
 }
 
 func (n *nodes) Snapshot(_ context.Context, id protocol.NodeID) error {
@@ -140,12 +140,37 @@ func TestClusterStatus(t *testing.T) {
 	})}})
 	out, problems := o.run(t, 0, "cluster", "status")
 	lines := strings.Split(out, "\n")
-	printed(t, lines[0], "ID", "NAME", "ADDRESS", "ROLE", "STATE", "TERM", "APPLIED", "COMMIT", "LAG", "SESSIONS", "FREE", "UPTIME", "RTT", "VERSION")
+	printed(t, lines[0], "ID", "NAME", "ADDRESS", "ROLE", "STATE", "TERM", "APPLIED", "COMMIT", "LAG", "SESSIONS", "FREE", "UPTIME", "RTT", "LEVEL", "VERSION")
 	printed(t, lines[1], "n1", "berlin", "a:7000", "leader", "up", "2", "90", "100", "12 (40 ms)", "7", "1.5 GiB", "1m30s", "1.2 ms", "v1")
 	printed(t, lines[2], "n2", "-", "b:7000", "voter", "unreachable", "-")
 	printed(t, problems, "n2: connection\uFFFD refused")
 	out, _ = o.run(t, 0, "cluster", "status", "--json")
 	printed(t, out, `"leader": "n1"`, `"reachable": true`, `"sessions": 7`, `"reachable": false`)
+}
+
+// TestLevelOfTheCluster: who sees that new features are not used also sees why.
+func TestLevelOfTheCluster(t *testing.T) {
+	at := func(level, highest protocol.Level, why ...admin.HeldBack) admin.ClusterStatus {
+		s := report(1, func(m *admin.ClusterMember) { m.Report.Level, m.Report.HighestLevel = level, highest })
+		s.Level, s.HighestLevel, s.HeldBack = level, highest, why
+		return s
+	}
+	for _, tt := range []struct {
+		status    admin.ClusterStatus
+		row, said string
+	}{
+		{at(2, 2), " 2 ", ""},
+		{at(1, 2), " 1 of 2 ", "the cluster uses level 1; all nodes know level 2, and the leader is about to raise it"},
+		{at(1, 2, admin.HeldBack{Node: "n2", Why: "it is\x1b away"}), " 1 of 2 ", "the cluster uses level 1, level 2 waits until every node knows it:\n  n2: it is\uFFFD away\n"},
+		{report(1, nil), " - ", ""},
+	} {
+		o := newOperator(t, &nodes{statuses: []admin.ClusterStatus{tt.status}})
+		out, problems := o.run(t, 0, "cluster", "status")
+		printed(t, strings.Split(out, "\n")[1], tt.row, "v1")
+		if printed(t, problems, tt.said); tt.said == "" && strings.Contains(problems, "level") {
+			t.Errorf("levels are spoken of: %s", problems)
+		}
+	}
 }
 
 func TestStatesOfNodes(t *testing.T) {
@@ -211,6 +236,37 @@ func TestDrainShowsProgress(t *testing.T) {
 			t.Errorf("%s: asked for %v", name, n.asked)
 		}
 	}
+}
+
+func TestDrainWaitsForTheEnd(t *testing.T) {
+	then := func(drained bool, what cluster.AfterDrain) func(m *admin.ClusterMember) {
+		return func(m *admin.ClusterMember) {
+			m.Report.Draining, m.Report.Drained, m.Report.AfterDrain = true, drained, what
+		}
+	}
+	gone := func(m *admin.ClusterMember) { m.Report = nil }
+	for name, c := range map[string]struct {
+		flag, asked string
+		statuses    []admin.ClusterStatus
+		status      int
+		out, err    string
+	}{
+		"stops": {"--stop", "stop", []admin.ClusterStatus{report(9, nil), report(4, then(false, cluster.DrainStops)), report(1, then(true, cluster.DrainStops)), report(0, gone)},
+			0, "n1 drained; it has left", "4 sessions left\n1 sessions left\n"},
+		"leaves": {"--remove", "remove", []admin.ClusterStatus{report(9, nil), report(4, then(true, cluster.DrainRemoves)), {Asked: "n2"}},
+			0, "n1 drained; it has left", "4 sessions left\n"},
+		"an older one":   {"--stop", "stop", []admin.ClusterStatus{report(9, nil), report(0, then(true, cluster.DrainStays))}, 1, "", "will not stop by itself"},
+		"is not removed": {"--remove", "remove", []admin.ClusterStatus{report(9, nil), report(0, then(true, cluster.DrainRemoves)), report(0, then(true, cluster.DrainStays))}, 1, "", "will not remove"},
+	} {
+		n := &nodes{statuses: c.statuses}
+		out, problems := newOperator(t, n).run(t, c.status, "cluster", "drain", c.flag)
+		printed(t, out, c.out)
+		printed(t, problems, c.err)
+		if strings.Join(n.asked, "") != "drain n1 "+c.asked {
+			t.Errorf("%s: asked for %v", name, n.asked)
+		}
+	}
+	newOperator(t, &nodes{}).run(t, 2, "cluster", "drain", "--stop", "--remove")
 }
 
 func TestBackupIsWholeOrNotThere(t *testing.T) {

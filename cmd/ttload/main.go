@@ -31,6 +31,7 @@ type cli struct {
 	Storm      stormCmd      `cmd:"" help:"Start a server, let many log in at once and watch the queue that they wait in."`
 	Echo       echoCmd       `cmd:"" help:"A raw echo over loopback, without any server: what this machine can do."`
 	Transports transportsCmd `cmd:"" help:"Start servers on empty directories and measure all transports beside each other."`
+	Cluster    clusterCmd    `cmd:"" help:"Start clusters of three nodes on empty directories and measure them, also while the leader is killed, nodes join and backups are made."`
 	Bench      benchCmd      `cmd:"" help:"Start servers on empty directories and measure all of it, transports included."`
 
 	JSON    bool   `help:"Print JSON with the facts of the machine."`
@@ -401,7 +402,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	var c cli
-	parser, err := kong.New(&c, kong.Name("ttload"), kong.Description("Load generator for TeamTalk servers."), kong.Vars{"vias": vias()})
+	parser, err := kong.New(&c, kong.Name("ttload"), kong.Description("Load generator for TeamTalk servers."), kong.Vars{"vias": vias(), "parts": strings.Join(load.ClusterParts(), ",")})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,14 +52,16 @@ func TestData(t *testing.T) {
 
 // TestServersThatFail: what the servers said stays.
 func TestServersThatFail(t *testing.T) {
-	for _, command := range []string{"bench", "transports", "reconnect --clients 1", "storm --logins 1"} {
+	for _, command := range []string{"bench", "transports", "reconnect --clients 1", "storm --logins 1", "cluster --only lag"} {
 		dir := t.TempDir()
 		var out bytes.Buffer
 		if err := run(t.Context(), append(strings.Fields(command), "--binary", "/bin/false", "--dir", dir), &out); err == nil {
 			t.Errorf("%s with a server that ends at once", command)
 		}
-		if logs, err := filepath.Glob(filepath.Join(dir, "*", "*", "teamtalkd.log")); err != nil || len(logs) != 1 {
-			t.Errorf("%s: logs %v, %v", command, logs, err)
+		logs, err := filepath.Glob(filepath.Join(dir, "*", "*", "teamtalkd.log"))
+		ofNode, err2 := filepath.Glob(filepath.Join(dir, "*", "*", "n1", "teamtalkd.log"))
+		if err := errors.Join(err, err2); err != nil || len(logs)+len(ofNode) != 1 {
+			t.Errorf("%s: logs %v %v, %v", command, logs, ofNode, err)
 		}
 	}
 }
@@ -83,6 +86,11 @@ func TestRefusals(t *testing.T) {
 		{"storm --binary /does/not/exist", "/does/not/exist"},
 		{"storm --binary /bin/false --via smoke", "--via"},
 		{"bench --binary /does/not/exist", "/does/not/exist"},
+		{"cluster --binary /does/not/exist", "/does/not/exist"},
+		{"cluster --binary /bin/false --only lag,smoke", "--only"},
+		{"cluster --binary /bin/false --kills 0", "number"},
+		{"cluster --binary /bin/false --idle 0s", "duration"},
+		{"cluster --binary /bin/false --payload 3", "payload"},
 		{"nonsense", "nonsense"},
 	} {
 		var out bytes.Buffer

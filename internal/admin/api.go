@@ -160,6 +160,9 @@ type ClusterStatus = cluster.Status
 // ClusterMember is one node in a ClusterStatus.
 type ClusterMember = cluster.MemberStatus
 
+// HeldBack is a node that keeps the cluster from using all that the others know.
+type HeldBack = cluster.HeldBack
+
 // NewJoinToken asks for a token that lets one node join.
 type NewJoinToken struct {
 	For string `json:"for,omitempty"` // a duration such as 30m; an hour if not given
@@ -173,10 +176,22 @@ type JoinToken struct {
 	Expires   time.Time `json:"expires"`
 }
 
+// AfterDrain is what a node does when it is drained.
+type AfterDrain = cluster.AfterDrain
+
+// The ends of a drain: it stays without clients, its process ends, or it is removed from the cluster before that.
+const (
+	DrainStays   = cluster.DrainStays
+	DrainStops   = cluster.DrainStops
+	DrainRemoves = cluster.DrainRemoves
+)
+
 // NodeRequest asks for something to be done to a node. Without a name it is, where that makes sense, the node asked or any one.
 type NodeRequest struct {
 	Node  protocol.NodeID `json:"node,omitempty"`
 	Force bool            `json:"force,omitempty"`
+	// Then is what the node does when it is drained: "stop", "remove", or nothing.
+	Then AfterDrain `json:"then,omitempty"`
 }
 
 // Leader is who leads after a transfer.

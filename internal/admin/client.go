@@ -199,9 +199,9 @@ func (c *Client) TransferLead(ctx context.Context, to protocol.NodeID) (protocol
 	return l.Leader, err
 }
 
-// DrainNode has a node, "" the one asked, begin to send its clients elsewhere.
-func (c *Client) DrainNode(ctx context.Context, id protocol.NodeID) error {
-	return c.call(ctx, "POST", "cluster/drain", NodeRequest{Node: id}, nil)
+// DrainNode has a node, "" the one asked, begin to send its clients elsewhere, and do something when none is left.
+func (c *Client) DrainNode(ctx context.Context, id protocol.NodeID, then AfterDrain) error {
+	return c.call(ctx, "POST", "cluster/drain", NodeRequest{Node: id, Then: then}, nil)
 }
 
 // SnapshotNode has a node, "" the one asked, cut its log.

@@ -17,7 +17,7 @@ type Cluster interface {
 	Token(life time.Duration) (authority.Token, error)
 	Remove(ctx context.Context, id protocol.NodeID, force bool) error
 	Transfer(ctx context.Context, to protocol.NodeID) (protocol.NodeID, error)
-	Drain(ctx context.Context, id protocol.NodeID) error
+	Drain(ctx context.Context, id protocol.NodeID, then cluster.AfterDrain) error
 	Snapshot(ctx context.Context, id protocol.NodeID) error
 }
 
@@ -102,7 +102,7 @@ func (s *server) transferLead(ctx context.Context, r *http.Request) (any, error)
 }
 
 func (s *server) drainNode(ctx context.Context, r *http.Request) (any, error) {
-	return nil, s.nodeChange(ctx, r, "drain", func(ctx context.Context, n NodeRequest) error { return s.cluster.Drain(ctx, n.Node) })
+	return nil, s.nodeChange(ctx, r, "drain", func(ctx context.Context, n NodeRequest) error { return s.cluster.Drain(ctx, n.Node, n.Then) })
 }
 
 func (s *server) snapshotNode(ctx context.Context, r *http.Request) (any, error) {

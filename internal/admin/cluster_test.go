@@ -49,7 +49,9 @@ func (n *nodes) Transfer(_ context.Context, to protocol.NodeID) (protocol.NodeID
 	return "n2", n.note("transfer %q", to)
 }
 
-func (n *nodes) Drain(_ context.Context, id protocol.NodeID) error { return n.note("drain %q", id) }
+func (n *nodes) Drain(_ context.Context, id protocol.NodeID, then cluster.AfterDrain) error {
+	return n.note("drain %q then %q", id, then)
+}
 
 func (n *nodes) Snapshot(_ context.Context, id protocol.NodeID) error {
 	return n.note("snapshot %q", id)
@@ -118,10 +120,10 @@ func TestClusterRequests(t *testing.T) {
 		t.Errorf("%+v, %v", token, err)
 	}
 	_, err = c.JoinToken(ctx, 0)
-	if err := errors.Join(err, c.RemoveNode(ctx, "n3", true), c.DrainNode(ctx, ""), c.SnapshotNode(ctx, "n4")); err != nil {
+	if err := errors.Join(err, c.RemoveNode(ctx, "n3", true), c.DrainNode(ctx, "", cluster.DrainStops), c.SnapshotNode(ctx, "n4")); err != nil {
 		t.Error(err)
 	}
-	want := []string{`transfer "n2"`, "token 1h30m0s", "token 0s", "remove n3 true", `drain ""`, `snapshot "n4"`}
+	want := []string{`transfer "n2"`, "token 1h30m0s", "token 0s", "remove n3 true", `drain "" then "stop"`, `snapshot "n4"`}
 	if diff := cmp.Diff(want, n.asked); diff != "" {
 		t.Error(diff)
 	}

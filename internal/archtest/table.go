@@ -94,10 +94,11 @@ func otherRows() []Row {
 			Modules:     []string{"github.com/quic-go/quic-go", "github.com/coder/websocket", "golang.org/x/net"},
 			TestImports: []string{"gateway/transport/..."}},
 		{Dir: "internal/e2e", Why: "end-to-end tests through the front door: scripts, crashes, hostile input",
-			TestImports: []string{"bus", "gateway/...", "service/...", "raftstore/..."}, // a server in the test's own process and time
-			Imports:     []string{"protocol/...", "client/...", "internal/load", "internal/simnet/..."}, Modules: []string{proto, sys, "github.com/coder/websocket", "github.com/quic-go/quic-go", bolt}},
+			TestImports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "internal/cluster", "internal/peers/..."}, // servers in the test's own process and time
+			Imports:     []string{"protocol/...", "client/...", "internal/load", "internal/simnet/...", "internal/simdisk"}, Modules: []string{proto, sys, "github.com/coder/websocket", "github.com/quic-go/quic-go", "github.com/anishathalye/porcupine", bolt}},
 		{Dir: "internal/simnet", Why: "faulty networks for tests: relays, namespaces, in memory", Modules: []string{sys}},
 		{Dir: "internal/simnet/netns", Why: "faulty networks between namespaces of the kernel", Imports: []string{"internal/simnet"}, Modules: []string{sys}},
+		{Dir: "internal/simdisk", Why: "a disk that loses power, fills up, is slow or fails, for tests", Modules: []string{"github.com/hanwen/go-fuse/v2", bolt}},
 		{Dir: "internal/archtest", Why: "these rules", TestImports: nil},
 		{Dir: "internal/load", Why: "the load generator's connections, modes and figures",
 			Imports: []string{"protocol/...", "client/..."}, Modules: []string{proto, "github.com/HdrHistogram/hdrhistogram-go", sync, sys, "github.com/coder/websocket", "github.com/quic-go/quic-go"}},

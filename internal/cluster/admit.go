@@ -8,8 +8,6 @@ import (
 )
 
 const (
-	// joinGrace is for how long a node that is being let in is not refused by members that have not read of it yet.
-	joinGrace = time.Minute
 	// MaxTokenLife is how long a token may be good for; used ones are remembered a little longer, for clocks differ.
 	MaxTokenLife = 24 * time.Hour
 	tokenMemory  = MaxTokenLife + time.Hour
@@ -17,11 +15,10 @@ const (
 	maxTokens = 10_000
 )
 
-// admissions remembers used tokens and the nodes that are being let in.
+// admissions remembers used tokens.
 type admissions struct {
 	mu     sync.Mutex // guards what follows
 	tokens map[string]usedToken
-	nodes  map[protocol.NodeID]time.Time // until when
 }
 
 type usedToken struct {
@@ -35,17 +32,20 @@ func (a *admissions) take(token string, node protocol.NodeID, now time.Time) err
 	defer a.mu.Unlock()
 	a.tidy(now)
 	if used, ok := a.tokens[token]; ok && used.by != node {
-		return protocol.Errorf(protocol.CodeForbidden, "the token was used already, by node %s: make another one with `teamtalkd cluster token`", used.by)
+		return tokenUsed(used.by)
 	}
 	if len(a.tokens) >= maxTokens {
 		return protocol.Errorf(protocol.CodeOverloaded, "%d tokens were used within a day: nobody can join for a while", maxTokens)
 	}
 	if a.tokens == nil {
-		a.tokens, a.nodes = map[string]usedToken{}, map[protocol.NodeID]time.Time{}
+		a.tokens = map[string]usedToken{}
 	}
 	a.tokens[token] = usedToken{node, now.Add(tokenMemory)}
-	a.nodes[node] = now.Add(joinGrace)
 	return nil
+}
+
+func tokenUsed(by protocol.NodeID) error {
+	return protocol.Errorf(protocol.CodeForbidden, "the token was used already, by node %s: make another one with `teamtalkd cluster token`", by)
 }
 
 // giveBack makes a token good again whose node was certainly not let in.
@@ -54,16 +54,6 @@ func (a *admissions) giveBack(token string, node protocol.NodeID) {
 	defer a.mu.Unlock()
 	if a.tokens[token].by == node {
 		delete(a.tokens, token)
-		delete(a.nodes, node)
-	}
-}
-
-// arrived ends the grace of nodes that are members now: when they are none any more, they were removed.
-func (a *admissions) arrived(members []Member) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, m := range members {
-		delete(a.nodes, m.ID)
 	}
 }
 
@@ -73,18 +63,6 @@ func (a *admissions) tidy(now time.Time) {
 			delete(a.tokens, token)
 		}
 	}
-	for id, until := range a.nodes {
-		if now.After(until) {
-			delete(a.nodes, id)
-		}
-	}
-}
-
-func (a *admissions) joining(id protocol.NodeID, now time.Time) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	until, ok := a.nodes[id]
-	return ok && !now.After(until)
 }
 
 // taken reports whether an id is in use by somebody who is being let in, or whose token is remembered.

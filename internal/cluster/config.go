@@ -26,6 +26,7 @@ type Position struct {
 	Term    uint64
 	Applied protocol.Cursor
 	Commit  protocol.Cursor
+	Last    protocol.Cursor // of the log, decided or not
 	// Receiving is how many bytes of the leader's state have come in, of ReceivingOf (0: not known); 0 when none is being sent.
 	Receiving, ReceivingOf int64
 }
@@ -33,6 +34,8 @@ type Position struct {
 // Store is the replicated log as far as its members go. Changes are the leader's to make: elsewhere they fail with CodeUnavailable.
 type Store interface {
 	Members() ([]Member, error)
+	// Removed reports whether a node was a member and is none any more, as far as this node has executed the log.
+	Removed(id protocol.NodeID) bool
 	Position() (Position, error)
 	AddNonvoter(ctx context.Context, id protocol.NodeID, address string) error
 	Promote(ctx context.Context, id protocol.NodeID) error
@@ -40,6 +43,15 @@ type Store interface {
 	SetAddress(ctx context.Context, id protocol.NodeID, address string) error
 	// TransferLeadership makes another voter the leader; "": the one that is most up to date.
 	TransferLeadership(ctx context.Context, to protocol.NodeID) error
+}
+
+// Levels is which features the cluster uses, and how that is raised.
+type Levels interface {
+	// Level is what the cluster uses, as far as this node's state is.
+	Level() protocol.Level
+	// HighestLevel is what this node may use.
+	HighestLevel() protocol.Level
+	RaiseLevel(ctx context.Context, to protocol.Level) error
 }
 
 // Vitals is what a status tells of a node besides its log.
@@ -96,7 +108,7 @@ type Policy struct {
 	Patience time.Duration
 }
 
-// Config says what a Manager is made of. Node, Store and Local are needed, Papers for nodes to join.
+// Config says what a Manager is made of. Node, Store and Local are needed, Papers for nodes to join, Levels for new features to be used.
 type Config struct {
 	Node    protocol.NodeID
 	Address string // where other nodes reach this one, host:port; a cluster that knows another one is told. "": it is not
@@ -105,9 +117,13 @@ type Config struct {
 	Store   Store
 	Local   Local
 	Papers  Papers
+	Levels  Levels
 	Policy  Policy
 	// Ousted is told, once, that this node is not in the cluster any more; nil tells nobody. It must not wait for Close.
 	Ousted func()
+	// Depart is told, once, that this node was drained to end and that its process may: well, for all is done. Nil: it can't be drained for that.
+	// It must not wait for Close.
+	Depart func()
 	// Log gets what an operator should know; nil drops it.
 	Log *slog.Logger
 	// Registerer gets the metrics; nil means none.

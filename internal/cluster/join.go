@@ -3,10 +3,12 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,14 +56,21 @@ func (m *Manager) letIn(ctx context.Context, r peers.JoinRequest) (peers.JoinRep
 	if err := checkAddress(r.Address); err != nil {
 		return none, err
 	}
+	if err := m.checkNewcomer(r); err != nil {
+		return none, err
+	}
 	members, err := m.cfg.Store.Members()
 	if err != nil {
 		return none, err
 	}
+	// Nobody may remember: the leader is another one, or all were started anew.
+	if by := byToken(members, r.TokenID, r.Address); by != nil {
+		return none, tokenUsed(by.ID)
+	}
 	if err := m.vacate(ctx, members, r.Address); err != nil {
 		return none, err
 	}
-	id := m.newID(members)
+	id := m.newID(members, r.TokenID)
 	certificate, err := m.cfg.Papers.Sign(r.Request, id)
 	if err != nil {
 		return none, protocol.Errorf(protocol.CodeInvalid, "no certificate for this request: %w", err)
@@ -183,16 +192,34 @@ func (m *Manager) moveMember(ctx context.Context, id protocol.NodeID, address st
 	return nil
 }
 
-// newID is "n" and six random hexadecimal digits that no member has.
-func (m *Manager) newID(members []Member) protocol.NodeID {
+// newID is a name for whoever comes by a token: what all ids by that token begin with, and four random digits, so that even if the token were good
+// twice the two nodes would not be taken for each other.
+func (m *Manager) newID(members []Member, token string) protocol.NodeID {
 	for {
-		var b [3]byte
+		var b [2]byte
 		_, _ = rand.Read(b[:]) // never fails
-		id := protocol.NodeID("n" + hex.EncodeToString(b[:]))
+		id := protocol.NodeID(idBegins(token) + hex.EncodeToString(b[:]))
 		if find(members, id) == nil && !m.admitted.taken(id) {
 			return id
 		}
 	}
+}
+
+// idBegins is how the id of a node begins that came by a token: "n" and four hexadecimal digits. So the members themselves tell which tokens were used.
+func idBegins(token string) string {
+	sum := sha256.Sum256([]byte("node by token " + token))
+	return "n" + hex.EncodeToString(sum[:2])
+}
+
+// byToken is the member that came by a token, nil if none of them did. One at the given address does not count: it asks once more.
+func byToken(members []Member, token, address string) *Member {
+	begins := idBegins(token)
+	for i, member := range members {
+		if member.Address != address && strings.HasPrefix(string(member.ID), begins) {
+			return &members[i]
+		}
+	}
+	return nil
 }
 
 // checkAddress refuses what other nodes could not dial.
@@ -257,9 +284,15 @@ func (m *Manager) Token(life time.Duration) (authority.Token, error) {
 		}
 	}
 	all := append(append(lead, there...), away...)
-	token, err := authority.NewToken(key, all[:min(len(all), maxTokenAddresses)], m.cfg.Papers.Root(), m.cfg.Clock().Add(life))
-	if err != nil {
-		return token, err
+	var token authority.Token
+	for { // mostly once: one that looks like a member's would be taken for used
+		token, err = authority.NewToken(key, all[:min(len(all), maxTokenAddresses)], m.cfg.Papers.Root(), m.cfg.Clock().Add(life))
+		if err != nil {
+			return token, err
+		}
+		if byToken(members, token.ID(), "") == nil {
+			break
+		}
 	}
 	m.cfg.Log.Info("a join token was made", "token", token.ID(), "expires", token.Expires)
 	return token, nil

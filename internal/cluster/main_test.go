@@ -34,6 +34,7 @@ type group struct {
 	mu       sync.Mutex // guards what follows
 	now      time.Time
 	members  []Member
+	gone     []protocol.NodeID // members of before
 	leader   protocol.NodeID
 	term     uint64
 	commit   protocol.Cursor
@@ -45,6 +46,7 @@ type group struct {
 	broken   []string // changes that took away a majority there was
 	fail     error    // of the next change
 	refusal  string   // what links to dead nodes say
+	proof    uint64   // and what they know besides
 }
 
 func newGroup(voters ...protocol.NodeID) *group {
@@ -148,10 +150,16 @@ func (s store) Members() ([]Member, error) {
 	return members, nil
 }
 
+func (s store) Removed(id protocol.NodeID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.gone, id)
+}
+
 func (s store) Position() (Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Position{Term: s.term, Applied: s.applied[s.self], Commit: s.commit}, nil
+	return Position{Term: s.term, Applied: s.applied[s.self], Commit: s.commit, Last: s.commit}, nil
 }
 
 func (s store) AddNonvoter(_ context.Context, id protocol.NodeID, address string) error {
@@ -171,6 +179,7 @@ func (s store) Promote(_ context.Context, id protocol.NodeID) error {
 func (s store) Remove(_ context.Context, id protocol.NodeID) error {
 	return s.change(s.self, "remove "+string(id), func() {
 		s.members = slices.DeleteFunc(s.members, func(m Member) bool { return m.ID == id })
+		s.gone = append(s.gone, id)
 	})
 }
 
@@ -239,7 +248,7 @@ func (l mesh) Peers() []peers.PeerState {
 		since, up := l.linked(m.ID)
 		p := peers.PeerState{Node: m.ID, Address: m.Address, Up: up, Since: since, RTT: 1500 * time.Microsecond}
 		if !up {
-			p.RTT, p.Error = 0, l.refusal
+			p.RTT, p.Error, p.RemovedAt = 0, l.refusal, l.proof
 		}
 		states = append(states, p)
 	}

@@ -24,28 +24,33 @@ type Manager struct {
 	changing chan struct{} // holds one thing while the membership is being changed by this node
 	admitted admissions
 	past     past
+	settled  settled
 
 	mu       sync.Mutex // guards what follows
 	mesh     Mesh
 	port     Port
 	draining bool
 	drained  bool
+	then     AfterDrain
 
 	watch watch // belongs to the loop
 }
 
 // watch is what the loop remembers from one look at the cluster to the next.
 type watch struct {
-	members  map[protocol.NodeID]Member // nil before the first look
-	ripe     map[protocol.NodeID]time.Time
-	surplus  map[protocol.NodeID]bool // told to stay without a vote, so that it is said once
-	leading  bool
-	refused  time.Time // since when most others say that this node was removed
-	handover time.Time // when a draining leader last tried to hand over
-	moved    time.Time // when the leader was last told where this node is
-	cleared  time.Time // when it last tried to remove a dead member
-	belonged bool      // this node was among the members
-	ousted   bool
+	members   map[protocol.NodeID]Member // nil before the first look
+	ripe      map[protocol.NodeID]time.Time
+	surplus   map[protocol.NodeID]bool // told to stay without a vote, so that it is said once
+	leading   bool
+	refused   time.Time // since when most others say that this node was removed
+	handover  time.Time // when a draining leader last tried to hand over
+	moved     time.Time // when the leader was last told where this node is
+	cleared   time.Time // when it last tried to remove a dead member
+	levelled  time.Time // when it last tried to raise the level
+	waiting   string    // for whom it waits with that, so that it is said once
+	departing departing
+	belonged  bool // this node was among the members
+	ousted    bool
 }
 
 // New makes a manager that answers but does nothing by itself until Start.
@@ -103,14 +108,18 @@ func (m *Manager) look() {
 	}
 	now := m.cfg.Clock()
 	m.follow(members)
+	m.metrics.level.Set(float64(m.level()))
 	if at, err := m.cfg.Store.Position(); err == nil {
 		m.past.note(now, at.Applied)
+		m.settled.note(m.watch.members, at)
 	}
 	m.noticeOusting(now, members)
+	m.depart(now, members)
 	leads := leaderOf(members) == m.cfg.Node
 	if leads != m.watch.leading {
 		// What another leader saw, or this one saw long ago, is not relied on.
 		m.watch.leading, m.watch.ripe, m.watch.surplus = leads, map[protocol.NodeID]time.Time{}, map[protocol.NodeID]bool{}
+		m.watch.waiting = ""
 	}
 	if !leads {
 		m.tellAddress(now, members)
@@ -121,6 +130,7 @@ func (m *Manager) look() {
 	}
 	m.promote(now, members)
 	m.removeDead(now, members)
+	m.raiseLevel(now, members)
 }
 
 // follow notices who came and who went.
@@ -130,7 +140,6 @@ func (m *Manager) follow(members []Member) {
 		now[member.ID] = member
 	}
 	m.watch.members = now
-	m.admitted.arrived(members)
 	m.count(members)
 	mesh, port := m.mesh, m.port
 	if before == nil || mesh == nil {
@@ -183,8 +192,13 @@ func (m *Manager) noticeOusting(now time.Time, members []Member) {
 		m.oust("the log says so")
 		return
 	}
+	links := m.mesh.Peers()
+	if m.provenRemoved(members, links) {
+		m.oust("others, who know the log at least as far as this node does, refuse it")
+		return
+	}
 	refused := 0
-	for _, p := range m.mesh.Peers() {
+	for _, p := range links {
 		if !p.Up && strings.Contains(p.Error, peers.ErrRemoved.Error()) {
 			refused++
 		}
@@ -201,21 +215,22 @@ func (m *Manager) noticeOusting(now time.Time, members []Member) {
 
 func (m *Manager) oust(why string) {
 	m.watch.ousted = true
+	if then, drained := m.afterDrain(); then == DrainRemoves && drained {
+		if !m.watch.departing.gone { // else it is what it waited for, or has left already
+			m.cfg.Log.Info("drained and removed from the cluster: stopping", "node", m.cfg.Node, "why", why)
+			m.leave()
+		}
+		return
+	}
 	m.cfg.Log.Error("this node was removed from the cluster: stop it; to come back it has to join anew, with an empty data directory", "node", m.cfg.Node, "why", why)
 	if m.cfg.Ousted != nil {
 		m.cfg.Ousted()
 	}
 }
 
-// Removed reports whether a node has no business here: it is not a member and is not being let in. A node that does not know the
-// members yet, or is not among them in what it knows, takes everybody's certificate for good.
-func (m *Manager) Removed(id protocol.NodeID) bool {
-	members, err := m.cfg.Store.Members()
-	if err != nil || find(members, m.cfg.Node) == nil {
-		return false
-	}
-	return find(members, id) == nil && !m.admitted.joining(id, m.cfg.Clock())
-}
+// Removed reports whether a node has no business here any more. One that this node has not read of is none of them: this node may be behind, and
+// the other one its leader.
+func (m *Manager) Removed(id protocol.NodeID) bool { return m.cfg.Store.Removed(id) }
 
 // change does something to the membership, one thing at a time.
 func (m *Manager) change(ctx context.Context, do func() error) error {

@@ -110,12 +110,13 @@ func (m *Manager) awaitLeader(ctx context.Context, other protocol.NodeID) error 
 }
 
 // Drain has a node ("": this one) send its clients elsewhere, hand over the lead and take no new clients until it is started anew. It
-// returns when that has begun; Status tells how many sessions are left. If Local can't do it, the node is as it was.
-func (m *Manager) Drain(ctx context.Context, id protocol.NodeID) error {
+// returns when that has begun; Status tells how many sessions are left. If Local can't do it, the node is as it was. Once drained, the node goes
+// on as then says; a node that is being drained, or is drained, can be told so later too.
+func (m *Manager) Drain(ctx context.Context, id protocol.NodeID, then AfterDrain) error {
 	if id == "" || id == m.cfg.Node {
-		return m.drainHere()
+		return m.drainHere(ctx, then)
 	}
-	return m.onMember(ctx, id, methodDrain)
+	return m.onMember(ctx, id, methodDrain, drainage{Then: then})
 }
 
 // Snapshot has a node ("": this one) cut its log.
@@ -123,10 +124,10 @@ func (m *Manager) Snapshot(ctx context.Context, id protocol.NodeID) error {
 	if id == "" || id == m.cfg.Node {
 		return m.cfg.Local.Snapshot(ctx)
 	}
-	return m.onMember(ctx, id, methodSnapshot)
+	return m.onMember(ctx, id, methodSnapshot, nothing{})
 }
 
-func (m *Manager) onMember(ctx context.Context, id protocol.NodeID, method uint8) error {
+func (m *Manager) onMember(ctx context.Context, id protocol.NodeID, method uint8, body any) error {
 	members, err := m.cfg.Store.Members()
 	if err != nil {
 		return err
@@ -134,11 +135,23 @@ func (m *Manager) onMember(ctx context.Context, id protocol.NodeID, method uint8
 	if find(members, id) == nil {
 		return protocol.Errorf(protocol.CodeNotFound, "there is no member %s", id)
 	}
-	return m.call(ctx, id, method, nothing{}, &nothing{})
+	return m.call(ctx, id, method, body, &nothing{})
 }
 
-// drainHere begins to drain this node, once.
-func (m *Manager) drainHere() error {
+// drainHere begins to drain this node, once. What is to follow is refused now if it could not be done now.
+func (m *Manager) drainHere(ctx context.Context, then AfterDrain) error {
+	if err := then.check(&m.cfg); err != nil {
+		return err
+	}
+	if then == DrainRemoves {
+		members, err := m.cfg.Store.Members()
+		if err != nil {
+			return err
+		}
+		if err := spare(members, m.Status(ctx), m.cfg.Node); err != nil {
+			return err
+		}
+	}
 	others := false
 	for id, up := range m.up() {
 		others = others || up && id != m.cfg.Node
@@ -147,19 +160,25 @@ func (m *Manager) drainHere() error {
 	defer m.mu.Unlock()
 	switch {
 	case m.draining:
+		if then != DrainStays {
+			m.then = then
+		}
 		return nil
 	case !others:
 		return protocol.Errorf(protocol.CodeInvalid, "there is no other node now to which node %s could send its clients", m.cfg.Node)
 	case m.ctx.Err() != nil:
 		return protocol.Errorf(protocol.CodeUnavailable, "node %s is stopping", m.cfg.Node)
 	}
-	m.draining = true
+	m.draining, m.then = true, then
 	m.metrics.draining.Set(1)
 	m.cfg.Log.Info("draining: clients are sent to other nodes, new ones are not taken")
 	m.wg.Go(func() { // ends with Close
 		err := m.cfg.Local.Drain(m.ctx)
 		m.mu.Lock()
 		m.draining, m.drained = err == nil, err == nil
+		if err != nil {
+			m.then = DrainStays
+		}
 		m.mu.Unlock()
 		if err != nil {
 			m.metrics.draining.Set(0)

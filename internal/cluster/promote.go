@@ -179,7 +179,6 @@ func (m *Manager) take(ctx context.Context, s Status, id protocol.NodeID, force 
 	if err := spare(members, s, id); err != nil && !force {
 		return err
 	}
-	m.admitted.arrived(members)
 	return m.cfg.Store.Remove(ctx, id)
 }
 

@@ -15,6 +15,12 @@ type Status struct {
 	Asked   protocol.NodeID `json:"asked"`
 	Leader  protocol.NodeID `json:"leader,omitempty"` // "": none is known
 	Members []MemberStatus  `json:"members"`          // in order of their ids
+	// Level is which features the cluster uses; 0: not known.
+	Level protocol.Level `json:"level,omitempty"`
+	// HighestLevel is what the most advanced of the members that answer may use. Where it is above Level, HeldBack says who keeps the cluster
+	// from it; if nobody does, it is about to be raised.
+	HighestLevel protocol.Level `json:"highest_level,omitempty"`
+	HeldBack     []HeldBack     `json:"held_back,omitempty"`
 }
 
 // MemberStatus is one node in a Status.
@@ -56,6 +62,11 @@ type Report struct {
 	Receiving   int64  `json:"receiving,omitempty" cbor:"11,keyasint,omitempty"`
 	ReceivingOf int64  `json:"receiving_of,omitempty" cbor:"12,keyasint,omitempty"`
 	Links       []Link `json:"links,omitempty" cbor:"13,keyasint,omitempty"`
+	// Level is what its state is at, HighestLevel what it may use; 0: its program is of a time when there were no levels, or it does not say.
+	Level        protocol.Level `json:"level,omitempty" cbor:"14,keyasint,omitempty"`
+	HighestLevel protocol.Level `json:"highest_level,omitempty" cbor:"15,keyasint,omitempty"`
+	// AfterDrain is what it does when it is drained.
+	AfterDrain AfterDrain `json:"after_drain,omitempty" cbor:"16,keyasint,omitempty"`
 }
 
 // Link is a node's link to another one.
@@ -86,6 +97,7 @@ func (m *Manager) Status(ctx context.Context) Status {
 	calls.Wait()
 	slices.SortFunc(s.Members, func(a, b MemberStatus) int { return cmp.Compare(a.ID, b.ID) })
 	m.measure(&s)
+	m.judgeLevels(&s)
 	return s
 }
 
@@ -154,10 +166,13 @@ func (m *Manager) report() (Report, error) {
 	v := m.cfg.Local.Vitals()
 	r := Report{Name: m.cfg.Name, Version: m.cfg.Version, Term: at.Term, Applied: at.Applied, Commit: at.Commit, Sessions: v.Sessions, FreeDisk: v.FreeDisk,
 		UptimeMS: m.cfg.Clock().Sub(m.begun).Milliseconds(), Receiving: at.Receiving, ReceivingOf: at.ReceivingOf, Links: m.linkReports()}
+	if l := m.cfg.Levels; l != nil {
+		r.Level, r.HighestLevel = l.Level(), l.HighestLevel()
+	}
 	leads := m.leadsOthers()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r.Draining, r.Drained = m.draining, m.drained && !leads
+	r.Draining, r.Drained, r.AfterDrain = m.draining, m.drained && !leads, m.then
 	return r, nil
 }
 

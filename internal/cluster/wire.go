@@ -66,6 +66,10 @@ type (
 	moved struct {
 		Address string `cbor:"1,keyasint"`
 	}
+	// drainage asks a node to drain itself. One of a program that does not know Then stays.
+	drainage struct {
+		Then AfterDrain `cbor:"1,keyasint,omitempty"`
+	}
 	nothing struct{}
 )
 
@@ -131,7 +135,11 @@ func (m *Manager) handle(ctx context.Context, from protocol.NodeID, method uint8
 		err := m.lead(ctx, func() error { return m.handOver(ctx, &l) })
 		return l, err
 	case methodDrain:
-		return nothing{}, m.drainHere()
+		var d drainage
+		if err := m.decode(payload, &d); err != nil {
+			return nil, err
+		}
+		return nothing{}, m.drainHere(ctx, d.Then)
 	case methodSnapshot:
 		return nothing{}, m.cfg.Local.Snapshot(ctx)
 	case methodMoved:

@@ -28,18 +28,25 @@ const (
 	clusterHTTP = "8080"
 	clusterNode = "7000"
 	clusterOps  = "8090"
+	clusterIn   = "8008" // where clients of old ask for a server
 )
 
 // ClusterConfig says which cluster to start.
 type ClusterConfig struct {
-	// Users is how many demo users there are, user1 …; 0: 12. Their password is 123456.
+	// Mode is as in ServerConfig.
+	Mode string
+	// Users is how many demo users there are, user1 …; 0: 12. Their password is 123456. There are none in the mode "serve".
 	Users int
+	// Login has each node tell existing clients where to log in, on a port of its own.
+	Login bool
 	// Args are added to the command line of each node.
 	Args []string
 	// Hosts are where the nodes are; nil: addresses of the loopback that nobody else has.
 	Hosts []Host
 	// Clients is where the clients of the SDK are; nil: on this machine.
 	Clients dial.Network
+	// Folder is where the data directory of the node of a place is made; nil: in one that goes with the test.
+	Folder func(tb testing.TB, place int) string
 }
 
 // A Host is a machine for a node.
@@ -67,9 +74,18 @@ type ClusterNode struct {
 	ops http.Client
 }
 
+// onceOnly leaves a long test out that was just run with the race detector (TT_RACED): CI runs all tests with it and then "make test".
+func onceOnly(tb testing.TB) {
+	tb.Helper()
+	if os.Getenv("TT_RACED") != "" && !raceDetector {
+		tb.Skip("it ran with the race detector already (TT_RACED)")
+	}
+}
+
 // StartCluster runs so many servers and waits until all follow one leader; they end with the test.
 func StartCluster(tb testing.TB, nodes int, config ClusterConfig) *Cluster {
 	tb.Helper()
+	onceOnly(tb)
 	if config.Users == 0 {
 		config.Users = 12
 	}
@@ -119,16 +135,27 @@ func (c *Cluster) prepare(tb testing.TB, place int, dir string) *ClusterNode {
 	n := &ClusterNode{Host: c.hosts[place]}
 	at := func(port string) string { return net.JoinHostPort(n.Host.IP, port) }
 	args := []string{"--tcp", at(clusterTCP), "--tls", at(clusterTLS), "--quic", at(clusterTLS), "--http", at(clusterHTTP),
-		"--node", at(clusterNode), "--ops", at(clusterOps), "--login", "off", "--log-level", "info",
-		"--users", fmt.Sprint(c.config.Users), "--password", "123456"}
+		"--node", at(clusterNode), "--ops", at(clusterOps), "--log-level", "info"}
+	if c.config.Login {
+		args = append(args, "--login", at(clusterIn))
+	} else {
+		args = append(args, "--login", "off")
+	}
+	if c.config.Mode != "serve" {
+		args = append(args, "--users", fmt.Sprint(c.config.Users), "--password", "123456")
+	}
 	if dir == "" {
-		dir = filepath.Join(tb.TempDir(), fmt.Sprintf("n%d", place+1))
+		parent := c.config.Folder
+		if parent == nil {
+			parent = func(tb testing.TB, _ int) string { return tb.TempDir() }
+		}
+		dir = filepath.Join(parent(tb, place), fmt.Sprintf("n%d", place+1))
 		if len(c.Nodes) > 0 {
 			c.shareAuthority(tb, dir)
 			args = append(args, "--join", c.token(tb))
 		}
 	}
-	n.Server = New(tb, ServerConfig{Dir: dir, Args: append(args, c.config.Args...), Wrap: n.Host.Wrap})
+	n.Server = New(tb, ServerConfig{Mode: c.config.Mode, Dir: dir, Args: append(args, c.config.Args...), Wrap: n.Host.Wrap})
 	dial := n.Host.Dial
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
@@ -152,7 +179,7 @@ func (c *Cluster) token(tb testing.TB) string {
 		if !n.Alive() {
 			continue
 		}
-		if out, err := n.Ctl(tb, n.Dir, "cluster", "token", "--json"); err == nil {
+		if out, err := n.Ctl(tb, os.TempDir(), "cluster", "token", "--json"); err == nil { // not in n.Dir: whoever serves that disk must not wait for it in a fork
 			var t struct {
 				Token string `json:"token"`
 			}

@@ -73,8 +73,8 @@ func reportFailovers(t *testing.T, moments []time.Time, parties []*party) {
 	var anybody, slowest []time.Duration
 	for i, at := range moments {
 		until := at.Add(10 * time.Second)
-		if i+1 < len(moments) && moments[i+1].Add(-time.Second).Before(until) {
-			until = moments[i+1].Add(-time.Second) // what begins later is of the next one
+		if i+1 < len(moments) && moments[i+1].Add(-lull).Before(until) {
+			until = moments[i+1].Add(-lull) // what begins later is of the next one
 		}
 		anybody = append(anybody, silence(all, at, until).Round(time.Millisecond))
 		worst := time.Duration(0)
@@ -90,11 +90,14 @@ func reportFailovers(t *testing.T, moments []time.Time, parties []*party) {
 	t.Logf("from the last ack before to the first after: %v (anybody's), %v (the slowest author's)", anybody, slowest)
 }
 
-// silence is the longest time without an ack that began within a second before a moment, or after it until another.
+// lull is longer than anybody's usual time from one ack to the next.
+const lull = 250 * time.Millisecond
+
+// silence is the longest time without an ack that began within a lull before a moment, or after it until another.
 func silence(acks []ack, at, until time.Time) (longest time.Duration) {
 	sorted := slices.SortedFunc(slices.Values(acks), func(a, b ack) int { return a.acked.Compare(b.acked) })
 	for i := 1; i < len(sorted); i++ {
-		if from := sorted[i-1].acked; from.After(at.Add(-time.Second)) && from.Before(until) {
+		if from := sorted[i-1].acked; from.After(at.Add(-lull)) && from.Before(until) {
 			longest = max(longest, sorted[i].acked.Sub(from))
 		}
 	}

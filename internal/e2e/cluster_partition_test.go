@@ -89,7 +89,12 @@ func plug(t *testing.T, hub, host *netns.Namespace, port, ip string) {
 // start runs a cluster on the site; its clients are on the clients' host.
 func (s *site) start(t *testing.T) *Cluster {
 	t.Helper()
-	config := ClusterConfig{Args: quickPasswords(), Clients: from{s.clients}}
+	return s.startWith(t, ClusterConfig{Args: quickPasswords()})
+}
+
+func (s *site) startWith(t *testing.T, config ClusterConfig) *Cluster {
+	t.Helper()
+	config.Clients = from{s.clients}
 	for place, n := range s.nodes {
 		config.Hosts = append(config.Hosts, Host{IP: siteNode(place), Wrap: n.Wrap(), Dial: n.DialContext})
 	}

@@ -21,14 +21,29 @@ type Runner struct {
 	names  []string // of the connections, in the order in which they came
 	vars   Vars
 	ignore map[pdu.Command]bool
+	under  *settling // the step being played
 	update bool
 	// recorded: the script being played is a recording.
 	recorded bool
 	wait     time.Duration
+	// Servers are what a server line starts, and what connections and commands go to in turn; nil: one server.
+	Servers Servers
 	// Via is what connections go by whose line doesn't say; ViaTCP unless it is set.
 	Via Via
 	// Log receives every PDU and action if set.
 	Log func(format string, args ...any)
+}
+
+// Servers are several servers that are one to their clients.
+type Servers interface {
+	// Start starts them all, with the arguments of a server line.
+	Start(config ServerConfig) error
+	// Next is the one whose turn it is.
+	Next() *Server
+	// All does to all of them what a line says: stop, kill, restart.
+	All(what string) error
+	// Agreed tells whether all know what any of them knows, and have so many sessions; if not, it is asked again.
+	Agreed(sessions int) (bool, error)
 }
 
 // NewRunner makes a runner for the scripts of a folder. With update it doesn't judge but notes what the expectations should be.
@@ -92,16 +107,43 @@ func (r *Runner) Run(s *Script) error {
 }
 
 func (r *Runner) play(s *step) error {
+	var before *Statement
 	for i, st := range s.actions {
 		if st.kind == stmtOutput {
 			continue
 		}
+		if before != nil && before.conn != st.conn {
+			if err := r.between(s); err != nil {
+				return fmt.Errorf("%d: %w", before.Line, err)
+			}
+		}
+		before = st
 		r.Log("%s", strings.Join(st.Lines, "\n"))
 		if err := r.act(st, outputsAfter(s.actions[i+1:])); err != nil {
 			return fmt.Errorf("%d: %w", st.Line, err)
 		}
 	}
 	return r.settle(s)
+}
+
+// between has servers agree before what one of them is asked after another one: a lone server does things in the order in which they come.
+func (r *Runner) between(s *step) error {
+	if r.Servers == nil || r.server == nil {
+		return nil
+	}
+	w := r.begin(s)
+	if err := w.fence(); err != nil {
+		return err
+	}
+	return w.agree()
+}
+
+// turn has the next of several servers be the one that is used.
+func (r *Runner) turn() {
+	if r.Servers != nil {
+		r.server = r.Servers.Next()
+		r.bindAddresses()
+	}
 }
 
 func outputsAfter(list []*Statement) []*Statement {
@@ -122,14 +164,20 @@ func (r *Runner) act(st *Statement, output []*Statement) error {
 		if len(config.Args) > 0 && !strings.HasPrefix(config.Args[0], "-") {
 			config.Mode, config.Args = config.Args[0], config.Args[1:]
 		}
+		if r.Servers != nil {
+			defer r.turn()
+			return r.Servers.Start(config)
+		}
 		r.server = New(r.tb, config)
 		defer r.bindAddresses()
 		return r.server.Run(r.tb)
 	case stmtProcess:
 		return r.process(st.args[0])
 	case stmtCtl:
+		r.turn()
 		return r.ctl(st, output)
 	case stmtHTTP:
+		r.turn()
 		return r.http(st, output)
 	case stmtIgnore:
 		return r.ignoreCommands(st.args[1:])
@@ -159,6 +207,9 @@ func (r *Runner) bindAddresses() {
 }
 
 func (r *Runner) process(what string) error {
+	if r.Servers != nil {
+		return r.Servers.All(what)
+	}
 	switch what {
 	case "stop":
 		return r.server.Stop()
@@ -205,6 +256,7 @@ func (r *Runner) connect(name string, words []string) error {
 // dial connects as the words of a line say: "to login", "via wss". native: to the chat port of some transport.
 func (r *Runner) dial(ctx context.Context, words []string) (client *Client, native bool, err error) {
 	via := r.Via
+	r.turn()
 	for ; len(words) >= 2; words = words[2:] {
 		switch words[0] {
 		case "via":

@@ -78,16 +78,18 @@ func TestRecorded(t *testing.T) {
 	var worlds sync.WaitGroup
 	for _, via := range vias {
 		worlds.Go(func() { // ends with its conversation
-			t.Run(string(via), func(t *testing.T) { playRecorded(t, dir, via) })
+			t.Run(string(via), func(t *testing.T) {
+				r := NewRunner(t, dir, *update)
+				r.Via = via
+				playRecorded(t, dir, r)
+			})
 		})
 	}
 	worlds.Wait()
 }
 
-func playRecorded(t *testing.T, dir string, via Via) {
+func playRecorded(t *testing.T, dir string, r *Runner) {
 	scripts := inOrder(t, readScripts(t, dir))
-	r := NewRunner(t, dir, *update)
-	r.Via = via
 	played := 0
 	for i, s := range scripts {
 		t.Run(s.Name, func(t *testing.T) {

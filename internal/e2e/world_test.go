@@ -104,6 +104,7 @@ func (w *world) founded(t *testing.T) {
 	for { // until there is a leader, which is a matter of milliseconds
 		_, err := w.store.Execute(t.Context(), &protocol.FoundCluster{Cluster: c})
 		if err == nil {
+			w.check(t, w.store.RaiseLevel(t.Context(), state.Level))
 			return
 		}
 		if protocol.CodeOf(err) != protocol.CodeUnavailable {

@@ -154,18 +154,21 @@ func settledMemory(ctx context.Context, pid int) (int64, error) {
 }
 
 // residentMemory reads VmRSS of /proc.
-func residentMemory(pid int) (int64, error) {
+func residentMemory(pid int) (int64, error) { return statusField(pid, "VmRSS") }
+
+// statusField reads an amount of memory, in bytes, of /proc.
+func statusField(pid int, field string) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, field+":"); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("process %d: no VmRSS", pid)
+	return 0, fmt.Errorf("process %d: no %s", pid, field)
 }
 
 // wait returns after d, or with ctx's error when that ends first.

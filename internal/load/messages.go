@@ -30,6 +30,8 @@ type MessageOptions struct {
 	Stop <-chan struct{}
 	// Drain is how long to wait at the end for what is under way.
 	Drain time.Duration
+
+	moments *moments // nil: not wanted
 }
 
 // maxErrors is how many errors of a run are kept as examples.
@@ -76,10 +78,15 @@ type run struct {
 
 // Pairs lets users 0, 2, 4 … send to users 1, 3, 5 … of the target.
 func Pairs(ctx context.Context, t Target, pairs int, o MessageOptions) (*MessageResult, error) {
+	return PairsOver(ctx, []Target{t}, pairs, o)
+}
+
+// PairsOver is Pairs with the users spread over the nodes of a cluster: those of a pair are at different ones if there are several.
+func PairsOver(ctx context.Context, nodes []Target, pairs int, o MessageOptions) (*MessageResult, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	conns, err := connect(ctx, t, 2*pairs)
+	conns, err := connectEach(ctx, 2*pairs, func(i int) Target { return nodes[placeInPair(i)%len(nodes)] })
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +97,9 @@ func Pairs(ctx context.Context, t Target, pairs int, o MessageOptions) (*Message
 	}
 	return measure(ctx, lanes, o), closeAll(conns)
 }
+
+// placeInPair spreads users over nodes: each pair begins at the next one, and its second user is one further.
+func placeInPair(user int) int { return user/2 + user%2 }
 
 // Group makes a group of users 0 … members of the target, in which user 0 sends and the others receive.
 func Group(ctx context.Context, t Target, members int, o MessageOptions) (*MessageResult, error) {

@@ -121,6 +121,7 @@ func (s *sender) readAcks() error {
 		now := s.clock.now()
 		if now >= s.from && now < s.to {
 			s.ack.record(s.lane.number, now-s.sentAt[s.acked%s.opts.Window])
+			s.opts.moments.acked(uint32(s.acked), now)
 		}
 		s.acked++
 	}
@@ -205,6 +206,7 @@ func (r *run) arrive(l *lane, in *arrivals, body []byte, shard int) error {
 	in.see(s.n, id)
 	if now := r.clock.now(); in.delivered > before && now >= r.from && now < r.to {
 		r.delivery.record(shard, now-s.sent)
+		r.opts.moments.arrived(s.n, now)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +26,12 @@ const (
 	// Names in a server's data directory.
 	addressesFile = "addresses.json"
 	tokenFile     = "admin.token"
+	// Beside it.
+	logFile = "teamtalkd.log"
+
+	// How a server says, after a backup, that it is whole.
+	backupTrailer  = "Teamtalk-Backup"
+	backupComplete = "complete"
 )
 
 // Place is a server on this machine, known by its data directory.
@@ -58,34 +65,49 @@ func (p Place) Target(via Via, password string) (Target, error) {
 
 // Collect lets the server collect its garbage, twice: what the first time finds to be closed is free after the second.
 func (p Place) Collect(ctx context.Context) error {
-	token, err := os.ReadFile(filepath.Join(p.dir, tokenFile))
-	if err != nil {
-		return err
-	}
 	for range 2 {
-		if err := p.collect(ctx, strings.TrimSpace(string(token))); err != nil {
+		if err := p.collect(ctx); err != nil {
 			return fmt.Errorf("collect garbage: %w", err)
 		}
 	}
 	return nil
 }
 
-func (p Place) collect(ctx context.Context, token string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Ops+"/debug/pprof/heap?gc=1", nil)
+func (p Place) collect(ctx context.Context) error {
+	return p.ask(ctx, http.MethodGet, "/debug/pprof/heap?gc=1", io.Discard)
+}
+
+// ask makes a request of an operator; what is answered goes to out.
+func (p Place) ask(ctx context.Context, method, path string, out io.Writer) error {
+	token, err := os.ReadFile(filepath.Join(p.dir, tokenFile))
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Authorization", "Bearer "+token)
+	var body io.Reader
+	if method == http.MethodPost {
+		body = strings.NewReader("{}")
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.Ops+path, body)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return errors.New(res.Status)
+		why, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10)) // what there is of it
+		return fmt.Errorf("%s %s: %s %s", method, path, res.Status, why)
 	}
-	_, err = io.Copy(io.Discard, res.Body)
-	return err
+	if _, err = io.Copy(out, res.Body); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if whole, isPart := res.Trailer[backupTrailer]; isPart && !slices.Equal(whole, []string{backupComplete}) {
+		return fmt.Errorf("%s %s: %q", method, path, whole)
+	}
+	return nil
 }
 
 // Server is a "teamtalkd dev" that was started for a benchmark.
@@ -98,16 +120,24 @@ type Server struct {
 
 // StartServer runs the binary on a fresh directory with users user1 …, and with more flags if there are any, and waits until it is ready.
 func StartServer(ctx context.Context, binary, dir string, users int, password string, flags ...string) (*Server, error) {
-	data := filepath.Join(dir, "data")
-	log, err := os.Create(filepath.Join(dir, "teamtalkd.log"))
-	if err != nil {
-		return nil, err
-	}
-	args := []string{"dev", "--data", data, "--users", fmt.Sprint(users), "--password", password, "--login", "off", "--tls-development", "true"}
+	args := []string{"dev", "--data", filepath.Join(dir, "data"), "--users", fmt.Sprint(users), "--password", password, "--login", "off", "--tls-development", "true"}
 	for _, port := range []string{"--tcp", "--tls", "--quic", "--http", "--ops"} {
 		args = append(args, port, "127.0.0.1:0")
 	}
-	args = append(args, flags...)
+	return launch(ctx, binary, dir, append(args, flags...))
+}
+
+// launch runs the binary, whose data directory is dir/data, and waits until it is ready. What it says is added to dir/teamtalkd.log.
+func launch(ctx context.Context, binary, dir string, args []string) (*Server, error) {
+	data := filepath.Join(dir, "data")
+	// What a server that was killed has left would be taken for this one's.
+	if err := os.Remove(filepath.Join(data, addressesFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	log, err := os.OpenFile(filepath.Join(dir, logFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
 	// Not CommandContext: the process is to leave in order, see Stop.
 	cmd := exec.Command(binary, args...) //nolint:gosec,noctx // the operator's binary
 	cmd.Stdout, cmd.Stderr = log, log
@@ -115,7 +145,7 @@ func StartServer(ctx context.Context, binary, dir string, users int, password st
 		return nil, errors.Join(err, log.Close())
 	}
 	s := &Server{cmd: cmd, log: log, done: make(chan error, 1)}
-	go func() { s.done <- cmd.Wait() }() // until the process ends; Stop takes the result
+	go func() { s.done <- cmd.Wait() }() // until the process ends; Stop or Kill takes the result
 	if s.Place, err = s.ready(ctx, data); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s dev: %w; its log is %s", binary, err, log.Name()), s.Stop())
 	}
@@ -152,4 +182,15 @@ func (s *Server) Stop() error {
 	defer force.Stop()
 	_ = s.cmd.Process.Signal(syscall.SIGTERM) // fails only when it has gone already
 	return errors.Join(<-s.done, s.log.Close())
+}
+
+// Kill ends the server without a word to it, as a crash does.
+func (s *Server) Kill() error {
+	if err := s.cmd.Process.Kill(); err != nil {
+		return err
+	}
+	if err := <-s.done; err == nil {
+		return errors.Join(errors.New("the server had ended in order before it was killed"), s.log.Close())
+	}
+	return s.log.Close()
 }

@@ -134,16 +134,21 @@ func (p pace) stop() {
 
 // connect logs in the first n users, all or nothing.
 func connect(ctx context.Context, t Target, n int) ([]*Conn, error) {
+	return connectEach(ctx, n, func(int) Target { return t })
+}
+
+// connectEach logs in the first n users, each at his own target, all or nothing; all targets are reached by the same transport.
+func connectEach(ctx context.Context, n int, at func(i int) Target) ([]*Conn, error) {
 	conns := make([]*Conn, n)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(loginsAtOnce)
-	pace := newPace(t.Via)
+	pace := newPace(at(0).Via)
 	defer pace.stop()
 	for i := range conns {
 		pace.wait(ctx)
 		group.Go(func() error {
 			var err error
-			conns[i], err = login(ctx, t, i)
+			conns[i], err = login(ctx, at(i), i)
 			return err
 		})
 	}

@@ -114,6 +114,7 @@ type MessagesConfig struct {
 // ClusterConfig is about the other nodes.
 type ClusterConfig struct {
 	RemoveDeadAfter time.Duration // 0: never
+	HighestLevel    int           // of features that this node may use; 0: all it knows
 }
 
 // LogConfig says what is logged and in which form.

@@ -222,6 +222,7 @@ func TestValuesComeBackAsWritten(t *testing.T) {
 		"limits.rate":               {"0", "0.5", "1000000"},
 		"public.node":               {"", "n1.example.com:7000", "[2001:db8::1]:7000"},
 		"cluster.remove_dead_after": {"off", "24h", "30m"},
+		"cluster.highest_level":     {"0", "1", "65535"},
 		"limits.idle_pc":            {"1m30s", "2m", "24h", "500ms"},
 		"store.min_free":            {"1MiB", "1048577", "3GiB", "1TiB"},
 		"public.host":               {"", "192.0.2.1", "2001:db8::1", "a.b-c.example"},

@@ -30,7 +30,10 @@ func (n *Node) found(ctx context.Context) error {
 	if _, err := n.store.Execute(ctx, &protocol.FoundCluster{Cluster: n.peering.founding}); err != nil {
 		return fmt.Errorf("a new cluster needs a leader, to write down its name and secrets: %w", err)
 	}
-	n.log.Info("cluster founded", "cluster", fmt.Sprintf("%x", n.peering.founding.ID[:4]))
+	if err := n.store.RaiseLevel(ctx, n.store.HighestLevel()); err != nil { // there is nobody yet who could know less
+		return fmt.Errorf("a new cluster needs a leader, to write down what it uses: %w", err)
+	}
+	n.log.Info("cluster founded", "level", n.store.Level(), "cluster", fmt.Sprintf("%x", n.peering.founding.ID[:4]))
 	return n.settle()
 }
 

@@ -68,13 +68,33 @@ func (n *Node) join(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("join token: %w", err)
 	}
-	id, reply, err := peers.Joining{Token: token}.Join(ctx, peers.JoinRequest{Address: n.advertised(), Name: n.cfg.nodeName(), Version: obs.BuildVersion().Version})
+	id, reply, err := n.askToJoin(ctx, token)
 	if err != nil {
 		return fmt.Errorf("join the cluster at %v: %w", token.Addresses, err)
 	}
 	n.peering.identity, n.peering.isGuest = id, true
 	n.log.Info("joined", "node", id.Node(), "members", len(reply.Members))
 	return n.saveIdentity(id)
+}
+
+// joinPatience is for how long a node asks again to be let in while the cluster has no leader.
+const joinPatience = 20 * time.Second
+
+// askToJoin asks the cluster of a token to let this node in.
+func (n *Node) askToJoin(ctx context.Context, token authority.Token) (*authority.Identity, peers.JoinReply, error) {
+	request := peers.JoinRequest{Address: n.advertised(), Name: n.cfg.nodeName(), Version: obs.BuildVersion().Version, Level: n.cfg.highestLevel()}
+	for began := time.Now(); ; {
+		id, reply, err := peers.Joining{Token: token}.Join(ctx, request)
+		if protocol.CodeOf(err) != protocol.CodeUnavailable || time.Since(began) > joinPatience {
+			return id, reply, err
+		}
+		n.log.Info("the cluster can't let this node in at the moment; asking again", "addresses", token.Addresses, "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, reply, ctx.Err()
+		}
+	}
 }
 
 // prepareFounding makes the secrets of a new cluster, or completes those of one that knew no other nodes so far.

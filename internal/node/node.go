@@ -20,6 +20,7 @@ import (
 	"teamtalk/gateway/transport/quicport"
 	"teamtalk/internal/admin"
 	"teamtalk/internal/obs"
+	"teamtalk/raftstore"
 	"teamtalk/raftstore/state"
 	"teamtalk/service"
 )
@@ -33,6 +34,7 @@ type Node struct {
 	steps    steps
 	running  sync.WaitGroup // accept loops
 	failed   chan error     // holds the first reason why the node cannot go on
+	departs  chan struct{}  // holds something when there is nothing more to do
 
 	bus     *bus.Bus
 	store   *state.Store
@@ -60,24 +62,25 @@ const leaderTime = 10 * time.Second
 // Start brings a node up, in this order, each step needing those before it. When it returns, clients are served and
 // DIR/addresses.json is there. On an error everything is stopped again.
 func Start(ctx context.Context, cfg *Config, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, log: log, registry: obs.NewRegistry(obs.BuildVersion()), health: &obs.Health{}, failed: make(chan error, 1)}
+	n := &Node{cfg: cfg, log: log, registry: obs.NewRegistry(obs.BuildVersion()), health: &obs.Health{}, failed: make(chan error, 1), departs: make(chan struct{}, 1)}
 	for _, start := range []func(context.Context) error{
-		n.check,         // what is wrong with the configuration is said before anything is touched
-		n.listenNode,    // known: where other nodes reach this one
-		n.identify,      // known: which node this is; one that joins is let in
-		n.openPort,      // what raft goes by
-		n.openStore,     // takes the lock of the data directory, so that two processes never share one
-		n.bind,          // a port that is taken is known before anything answers
-		n.buildGateway,  // subscribes to the bus before the first command
-		n.openMesh,      // commands go to the leader, signals to all
-		n.serveOps,      // early: /readyz tells what a start waits for
-		n.awaitLeader,   // writes work from here
-		n.found,         // the secrets that all nodes share
-		n.letJoin,       // needs them
-		n.bindQUIC,      // needs one of them
-		n.makeDemo,      // before anybody can log in
-		n.serveClients,  // only now: everything behind is up
-		n.noteAddresses, // last: whoever waits for the file finds a node that is ready
+		n.check,          // what is wrong with the configuration is said before anything is touched
+		n.listenNode,     // known: where other nodes reach this one
+		n.identify,       // known: which node this is; one that joins is let in
+		n.openPort,       // what raft goes by
+		n.openStore,      // takes the lock of the data directory, so that two processes never share one
+		n.bind,           // a port that is taken is known before anything answers
+		n.buildGateway,   // subscribes to the bus before the first command
+		n.openMesh,       // commands go to the leader, signals to all
+		n.serveOps,       // early: /readyz tells what a start waits for
+		n.awaitLeader,    // writes work from here
+		n.found,          // the secrets that all nodes share
+		n.letJoin,        // needs them
+		n.sharePasswords, // needs one of them
+		n.bindQUIC,       // needs one of them
+		n.makeDemo,       // before anybody can log in
+		n.serveClients,   // only now: everything behind is up
+		n.noteAddresses,  // last: whoever waits for the file finds a node that is ready
 	} {
 		if err := start(ctx); err != nil {
 			return nil, errors.Join(err, n.stopAfterFailure())
@@ -107,6 +110,15 @@ func (n *Node) check(context.Context) error {
 	return nil
 }
 
+// explainDamage adds to an error about damaged data what to type.
+func (n *Node) explainDamage(err error) error {
+	if !errors.Is(err, raftstore.ErrDamaged) || n.peering.port == nil {
+		return err
+	}
+	return fmt.Errorf("%w; among several nodes: `teamtalkd cluster remove %s` and `teamtalkd cluster token` on another one, then start this one with %s emptied and --join TOKEN",
+		err, n.cfg.Node.ID, n.cfg.Data)
+}
+
 // openStore makes the bus, which the store publishes to, and opens the store.
 func (n *Node) openStore(ctx context.Context) error {
 	n.bus = bus.New(n.busConfig())
@@ -117,7 +129,7 @@ func (n *Node) openStore(ctx context.Context) error {
 		if transport, ok := config.Transport.(io.Closer); ok { // the store's only once it is open
 			err = errors.Join(err, transport.Close())
 		}
-		return err
+		return n.cfg.explainLevel(n.explainDamage(err))
 	}
 	n.store = store
 	n.steps.started("store", func(context.Context) error { return store.Close() })
@@ -321,16 +333,21 @@ func (s *sockets) bound() map[string]net.Addr {
 	return at
 }
 
-// Wait returns nil when ctx ends, or the reason why the node cannot go on; then the process must exit, and writing
+// Wait returns nil when ctx ends or the node was drained to end, or the reason why the node cannot go on; then the process must exit, and writing
 // anything more, even for a good end, is not safe.
 func (n *Node) Wait(ctx context.Context) error {
 	select {
 	case err := <-n.failed:
 		return err
+	case <-n.departs:
+		return nil
 	case <-ctx.Done():
 		return nil
 	}
 }
+
+// depart has Wait return: the node was drained for that.
+func (n *Node) depart() { n.departs <- struct{}{} }
 
 // Close stops the node in the reverse order of its start: the note of the addresses, client sessions (what was read is
 // answered), HTTP, what carries sessions, ops, the delivery of events, ports, store, bus. When ctx ends it no longer waits for clients.

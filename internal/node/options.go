@@ -172,6 +172,8 @@ func otherOptions() []Option {
 			value: duration(func(c *Config) *time.Duration { return &c.Store.ForgetWithin })},
 		{Key: "cluster.remove_dead_after", Default: "off", Help: "time out of reach after which a node is removed from the cluster, if the others keep a majority; it has to join anew then",
 			value: durationOrOff(func(c *Config) *time.Duration { return &c.Cluster.RemoveDeadAfter })},
+		{Key: "cluster.highest_level", Default: "0", Help: "level of features that this node may use, to be able to go back to the version before; what is above waits until no node is held any more, and then there is no way back; 0: all that the program knows",
+			value: integer(0, 65535, func(c *Config) *int { return &c.Cluster.HighestLevel })},
 		{Key: "messages.recall_window", Default: "2m", Help: "time for which an author may take a message back; a group's creator always may",
 			value: duration(func(c *Config) *time.Duration { return &c.Messages.RecallWindow })},
 		{Key: "log.level", Default: "info", Help: "least level that is logged",

@@ -35,6 +35,7 @@ func (n *Node) buildGateway(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.peering.passwords = newPasswords(verifier, n.peering.mesh.Load, n.registry)
 	accounts, err := service.NewAccounts(service.AccountsConfig{
 		Store: n.store, Verifier: verifier, Log: n.log, Registerer: n.registry,
 		NameFailures:    n.cfg.Password.Failures,
@@ -190,7 +191,7 @@ func (n *Node) storeConfig() state.Config {
 		Dir:        n.cfg.Data,
 		NodeID:     raftstore.NodeID(n.cfg.Node.ID),
 		Publisher:  n.bus,
-		Fatal:      func(err error) { n.fail(fmt.Errorf("the store cannot go on: %w", err)) },
+		Fatal:      func(err error) { n.fail(fmt.Errorf("the store cannot go on: %w", n.cfg.explainLevel(err))) },
 		Logger:     n.log,
 		Registerer: n.registry,
 		Version:    obs.BuildVersion().Version,
@@ -203,7 +204,7 @@ func (n *Node) storeConfig() state.Config {
 	if n.peering.port != nil {
 		n.peering.engage(&c, n.peering.port.RaftLayer(), n.log)
 	}
-	return state.Config{Config: c}
+	return state.Config{Config: c, HighestLevel: n.cfg.highestLevel()}
 }
 
 // busConfig is the bus, of one node among several if there is a port for them.

@@ -34,6 +34,7 @@ type peering struct {
 
 	polls      atomic.Pointer[longpoll.Handler]
 	neighbours neighbours
+	passwords  *passwords
 }
 
 // The methods of calls between nodes that are not the manager's.
@@ -42,6 +43,8 @@ const (
 	methodBus     uint8 = 2
 	methodAbout   uint8 = 3
 	methodPoll    uint8 = 4
+	methodProofs  uint8 = 5
+	methodAsk     uint8 = 6
 )
 
 // pingEvery lets a node that is gone be noticed within 2 s, so that its users are shown as offline within 5.
@@ -94,6 +97,7 @@ func (n *Node) openPort(context.Context) (err error) {
 	p.port, err = peers.Open(peers.Config{
 		Listener: p.listener, Advertise: n.advertised(), Identity: p.identity, Version: obs.BuildVersion().Version,
 		Removed: func(id protocol.NodeID) bool { m := p.manager.Load(); return m != nil && m.Removed(id) },
+		Knows:   n.knows,
 		Resolve: n.addresses, Logger: n.log, Registerer: n.registry, Tuning: peers.Tuning{Ping: pingEvery},
 	})
 	if err != nil {
@@ -101,6 +105,14 @@ func (n *Node) openPort(context.Context) (err error) {
 	}
 	n.steps.started("node port", func(context.Context) error { return p.port.Close() })
 	return nil
+}
+
+// knows is how far in the log it is certain that a node was removed.
+func (n *Node) knows(id protocol.NodeID) uint64 {
+	if m := n.peering.manager.Load(); m != nil {
+		return m.Knows(id)
+	}
+	return 0
 }
 
 // addresses are the members and where they are reached.
@@ -125,6 +137,7 @@ func (p *peering) engage(c *raftstore.Config, layer *peers.RaftLayer, log *slog.
 	c.Transport = raftstore.NetworkTransport(layer, log)
 	c.Advertise = layer.Addr().String()
 	c.Forwarder = p
+	c.Neighbours = p
 	c.Tuning.Heartbeat = missedAfter
 	if !p.isGuest {
 		c.Bootstrap = []raftstore.Member{{ID: c.NodeID, Address: c.Advertise}}
@@ -146,6 +159,18 @@ func (p *peering) Forward(ctx context.Context, to protocol.NodeID, commands []ra
 		return err
 	}, nil
 }
+
+// Ask has the store of another node answer a question of this one's.
+func (p *peering) Ask(ctx context.Context, node protocol.NodeID, question []byte) ([]byte, error) {
+	mesh := p.mesh.Load()
+	if mesh == nil {
+		return nil, protocol.Errorf(protocol.CodeUnavailable, "this node is starting, or leaving")
+	}
+	return mesh.Call(ctx, node, peers.LaneControl, methodAsk, question)
+}
+
+// Connected reports whether a connection that another node made for its log is open.
+func (p *peering) Connected(node protocol.NodeID) bool { return p.port.Connected(node) }
 
 // Send is what the bus tells another node.
 func (p *peering) Send(ctx context.Context, to protocol.NodeID, payload []byte) error {
@@ -169,13 +194,16 @@ func (f forwardPolls) Forward(ctx context.Context, node string, request []byte) 
 }
 
 // pollKey authenticates the ids of long-poll sessions on all nodes alike.
-func (n *Node) pollKey() ([]byte, error) {
+func (n *Node) pollKey() ([]byte, error) { return n.clusterKey("long-poll sessions") }
+
+// clusterKey is a key that all nodes have alike, for one purpose.
+func (n *Node) clusterKey(purpose string) ([]byte, error) {
 	c, err := n.store.Cluster()
 	if err != nil {
 		return nil, err
 	}
 	mac := hmac.New(sha256.New, c.TokenKey[:])
-	_, _ = mac.Write([]byte("long-poll sessions"))
+	_, _ = mac.Write([]byte(purpose))
 	return mac.Sum(nil), nil
 }
 
@@ -184,11 +212,11 @@ func (n *Node) openMesh(context.Context) error {
 	p := &n.peering
 	manager, err := cluster.New(cluster.Config{
 		Node: protocol.NodeID(n.cfg.Node.ID), Name: n.cfg.nodeName(), Version: obs.BuildVersion().Version, Address: n.nodeAddress(),
-		Store: members{n.store.Engine()}, Local: local{n}, Papers: papers{n.store}, Policy: cluster.Policy{RemoveDeadAfter: n.cfg.Cluster.RemoveDeadAfter},
+		Store: members{n.store.Engine()}, Local: local{n}, Papers: papers{n.store}, Levels: n.store, Policy: cluster.Policy{RemoveDeadAfter: n.cfg.Cluster.RemoveDeadAfter},
 		Ousted: func() {
 			n.fail(errors.New("this node was removed from its cluster: to come back, remove its data directory and join anew"))
 		},
-		Log: n.log, Registerer: n.registry,
+		Depart: n.depart, Log: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err
@@ -200,7 +228,7 @@ func (n *Node) openMesh(context.Context) error {
 		return nil
 	}
 	mesh, err := p.port.OpenMesh(peers.MeshConfig{
-		Handler: n.handleCall, Links: n.bus.Link, Renewed: n.saveIdentity,
+		Handler: n.handleCall, Links: n.linked, Refused: n.store.Engine().Refused, Renewed: n.saveIdentity,
 		Sign: func(_ context.Context, node protocol.NodeID, request []byte) ([]byte, error) {
 			return papers{n.store}.Sign(request, node)
 		},
@@ -215,6 +243,13 @@ func (n *Node) openMesh(context.Context) error {
 	manager.Start(mesh, p.port)
 	n.steps.started("membership", func(context.Context) error { manager.Close(); return nil })
 	return nil
+}
+
+// linked tells what depends on it that the link to another node is up, or down.
+func (n *Node) linked(peer protocol.NodeID, up bool) {
+	n.store.Engine().Linked(peer, up)
+	n.bus.Link(peer, up)
+	n.peering.passwords.link(peer, up)
 }
 
 // handleCall answers another node.
@@ -238,6 +273,10 @@ func (n *Node) handleCall(ctx context.Context, from protocol.NodeID, method uint
 		return polls.Serve(ctx, payload)
 	case method == methodAbout:
 		return n.about()
+	case method == methodAsk:
+		return n.store.Engine().Answer(payload)
+	case method == methodProofs:
+		return nil, n.peering.passwords.receive(payload)
 	case cluster.Owns(method):
 		return n.peering.manager.Load().Handle(ctx, from, method, payload)
 	}
@@ -268,7 +307,7 @@ func (m members) Members() ([]cluster.Member, error) {
 // Position is how far this node is.
 func (m members) Position() (cluster.Position, error) {
 	s, err := m.Status()
-	return cluster.Position{Term: s.Term, Applied: s.Applied, Commit: s.Commit, Receiving: s.Receiving.Bytes, ReceivingOf: s.Receiving.Total}, err
+	return cluster.Position{Term: s.Term, Applied: s.Applied, Commit: s.Commit, Last: protocol.Cursor(s.LastLog), Receiving: s.Receiving.Bytes, ReceivingOf: s.Receiving.Total}, err
 }
 
 // Backup writes a consistent copy of the state.

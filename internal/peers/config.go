@@ -13,10 +13,10 @@ import (
 	"teamtalk/protocol"
 )
 
-// Node protocols that this program understands.
+// Node protocols that this program understands. From 2 on a call that its caller has given up is cancelled.
 const (
 	protocolMin = 1
-	protocolMax = 1
+	protocolMax = 2
 )
 
 // Config says what a Port is made of. Listener and Identity are needed.
@@ -29,6 +29,8 @@ type Config struct {
 	Identity *authority.Identity
 	// Removed tells nodes that must not come back, whatever certificate they have; nil knows none. It must be quick.
 	Removed func(protocol.NodeID) bool
+	// Knows is how far in the log of the members it is certain that a node was removed, for that node to judge; 0: it is not. It must be quick.
+	Knows func(protocol.NodeID) uint64
 	// Resolve tells the members and where they are reached, this node among them or not; nil knows none. It must be quick.
 	Resolve func() map[protocol.NodeID]string
 	// Version is the program's, for people.
@@ -57,13 +59,15 @@ type Tuning struct {
 	Joins int
 	// JoinTime is how long letting somebody join may take (30 s).
 	JoinTime time.Duration
+	// Stall is how long a node may pause in the middle of what it has begun to send to raft (20 s).
+	Stall time.Duration
 	// Ping is how often a lane pings; three unanswered pings end it (1 s).
 	Ping time.Duration
 	// Slots is how much may be under way on a lane, in calls of up to 16 KiB (1,024).
 	Slots uint32
 	// Largest is the largest payload of a call or an answer in bytes (65 MiB).
 	Largest uint32
-	// Backoff is how long to wait after a failed dial, doubled each time, up to BackoffMost (50 ms, 1 s).
+	// Backoff is how long to wait after a failed dial, doubled from the fourth on, up to BackoffMost (50 ms, 1 s).
 	Backoff, BackoffMost time.Duration
 	// Members is how often Resolve is asked (500 ms).
 	Members time.Duration
@@ -88,6 +92,9 @@ func (c *Config) setDefaults() {
 	if c.Removed == nil {
 		c.Removed = func(protocol.NodeID) bool { return false }
 	}
+	if c.Knows == nil {
+		c.Knows = func(protocol.NodeID) uint64 { return 0 }
+	}
 	if c.Resolve == nil {
 		c.Resolve = func() map[protocol.NodeID]string { return nil }
 	}
@@ -109,6 +116,7 @@ func (t *Tuning) setDefaults() {
 	orDefault(&t.PerNode, 64)
 	orDefault(&t.Joins, 16)
 	orDefault(&t.JoinTime, 30*time.Second)
+	orDefault(&t.Stall, 20*time.Second)
 	orDefault(&t.Ping, time.Second)
 	orDefault(&t.Slots, 1024)
 	orDefault(&t.Largest, 65<<20)

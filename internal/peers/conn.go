@@ -142,6 +142,13 @@ func (b *books) of(node protocol.NodeID) []*conn {
 	return found
 }
 
+// hosts reports whether a connection that was accepted from a visitor is open.
+func (b *books) hosts(v visitor) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.perNode[v] > 0
+}
+
 // close closes the books and returns what is open.
 func (b *books) close() (known []*conn, raw []net.Conn) {
 	b.mu.Lock()

@@ -3,6 +3,7 @@ package peers
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -50,12 +51,42 @@ var (
 	ErrCrowded = errors.New("the other node has too many connections from here")
 )
 
+// RemovedError is ErrRemoved by the word of a node that may have proof.
+type RemovedError struct {
+	// At is how far in the log of the members it is certain that the node refused was none; 0: it is not certain, or not said.
+	At uint64
+}
+
+// Error is that of ErrRemoved.
+func (*RemovedError) Error() string { return ErrRemoved.Error() }
+
+// Unwrap is ErrRemoved.
+func (*RemovedError) Unwrap() error { return ErrRemoved }
+
+// greetingFor is what a guest is told. One that was removed gets the evidence; older programs do not read on.
+func (p *Port) greetingFor(g *guest) []byte {
+	b := []byte{byte(g.greet)}
+	if g.greet == greetRemoved {
+		b = binary.BigEndian.AppendUint64(b, p.cfg.Knows(g.node))
+	}
+	return b
+}
+
+// readEvidence is the other side: what follows greetRemoved, nothing if the other program is older.
+func readEvidence(r io.Reader) error {
+	var b [8]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		return &RemovedError{}
+	}
+	return &RemovedError{At: binary.BigEndian.Uint64(b[:])}
+}
+
 func (g greeting) err() error {
 	switch g {
 	case greetGoAhead:
 		return nil
 	case greetRemoved:
-		return ErrRemoved
+		return &RemovedError{}
 	case greetCrowded:
 		return ErrCrowded
 	case greetNotReady:
@@ -204,6 +235,9 @@ func shake(ctx context.Context, t *tls.Conn, alpn string) error {
 	var b [1]byte
 	if _, err := io.ReadFull(t, b[:]); err != nil {
 		return fmt.Errorf("refused: %w", err)
+	}
+	if greeting(b[0]) == greetRemoved {
+		return readEvidence(t)
 	}
 	if err := greeting(b[0]).err(); err != nil {
 		return err

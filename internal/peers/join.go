@@ -29,6 +29,8 @@ type JoinRequest struct {
 	Name    string `cbor:"2,keyasint,omitempty"` // what it would like to be called; "": whatever
 	Version string `cbor:"3,keyasint,omitempty"` // of its program
 	Request []byte `cbor:"4,keyasint"`           // for its certificate; Join fills it in
+	// Level is the highest level that it may use; 0: it is of a time when there were no levels, or the node that passes this on is.
+	Level protocol.Level `cbor:"5,keyasint,omitempty"`
 
 	// What follows is not said but found out, for the JoinHandler.
 	TokenID string          `cbor:"-"` // of the token, for those who let each be used once

@@ -51,6 +51,10 @@ type MeshConfig struct {
 	// Links is told each time a link to a node goes up or down, in order for each node; nil tells nobody. It delays only its own
 	// link, and must not wait for Close.
 	Links func(peer protocol.NodeID, up bool)
+	// Refused is told each time a link can't be made because the node's machine is there and nobody listens at the node's address: its
+	// process has ended, or there is something between that pretends so. It comes between a Links of the node and the next; nil tells
+	// nobody.
+	Refused func(peer protocol.NodeID)
 	// Sign gives a node a certificate (PEM) for its request, if it may have one; nil signs none. See authority.Authority.Sign.
 	Sign func(ctx context.Context, node protocol.NodeID, request []byte) ([]byte, error)
 	// Renewed is told that this node's identity has got a new certificate, to write it down; nil tells nobody. Its error is logged.
@@ -79,6 +83,9 @@ func (p *Port) OpenMesh(cfg MeshConfig) (*Mesh, error) {
 	}
 	if cfg.Links == nil {
 		cfg.Links = func(protocol.NodeID, bool) {}
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(protocol.NodeID) {}
 	}
 	m := &Mesh{port: p, cfg: cfg, poke: make(chan struct{}, 1), peers: map[protocol.NodeID]*peer{}, serving: map[servingKey]*serving{}, followed: make(chan struct{})}
 	m.ctx, m.stop = context.WithCancel(context.Background())
@@ -266,6 +273,8 @@ type PeerState struct {
 	Version  string        // of its program; "" if it never was connected
 	Protocol uint16        // newest node protocol it understands
 	Error    string        // why the link is down
+	// RemovedAt is set if the link is down because that node says this one was removed: how far in the log of the members it is certain of that.
+	RemovedAt uint64
 }
 
 // Peers are the other members, in order of their ids.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"teamtalk/internal/simnet"
 	"teamtalk/protocol"
 )
@@ -363,4 +365,66 @@ func (c *cutConn) Write(b []byte) (int, error) {
 		return n, net.ErrClosed
 	}
 	return c.Conn.Write(b)
+}
+
+// A process that is gone is told from one that is only not ready or slow: nobody listens any more, and what it had dialled has ended.
+func TestRefused(t *testing.T) {
+	w := newWorld(t)
+	news := make(chan string, 1000)
+	a := w.join(t, "n1", echo, nil, func(c *MeshConfig) {
+		c.Links = func(peer protocol.NodeID, up bool) { news <- fmt.Sprintf("%s %v", peer, up) }
+		c.Refused = func(peer protocol.NodeID) { news <- string(peer) + " refused" }
+	})
+	b := w.join(t, "n2", echo, nil, nil)
+	next := func() string {
+		select {
+		case n := <-news:
+			return n
+		case <-time.After(wait):
+			t.Fatal("waited in vain for news")
+			return ""
+		}
+	}
+	if got := next(); got != "n2 true" {
+		t.Fatal(got)
+	}
+	accepted := make(chan net.Conn, 1)
+	go func() { // ends with the connection that is made next
+		if c, err := a.port.RaftLayer().Accept(); err == nil {
+			accepted <- c
+		}
+	}()
+	dialled, err := b.port.RaftLayer().Dial(raft.ServerAddress(a.port.cfg.Advertise), wait)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := <-accepted
+	if !a.port.Connected("n2") || a.port.Connected("n3") {
+		t.Error("n2's connection is not seen, or one of n3 that it hasn't")
+	}
+	b.Close() // the process is there and answers that it is not ready
+	if got := next(); got != "n2 false" {
+		t.Fatal(got)
+	}
+	eventually(t, "a few attempts", func() bool { return a.port.metric(t, `dials_total{lane="control",peer="n2",result="failed"}`) > 3 })
+	if len(news) > 0 {
+		t.Errorf("news of a process that is there: %s", next())
+	}
+	dialled.Close()
+	if err := b.port.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		if got := next(); got != "n2 refused" {
+			t.Fatal(got)
+		}
+	}
+	if err := here.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		t.Error(err)
+	}
+	_, err = here.Read(make([]byte, 1))
+	here.Close()
+	if a.port.Connected("n2") {
+		t.Errorf("still connected after %v", err)
+	}
 }

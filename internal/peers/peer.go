@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"time"
 
 	"teamtalk/internal/peers/rpc"
@@ -102,6 +103,9 @@ func (p *peer) failed(ctx context.Context, err error) {
 	if news && ctx.Err() == nil {
 		p.mesh.port.log.Warn("can't link to another node", "node", p.id, "error", err)
 	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		p.mesh.cfg.Refused(p.id)
+	}
 }
 
 // turn notes that the link is up or down and tells everybody.
@@ -146,9 +150,16 @@ func (p *peer) state() PeerState {
 	s := PeerState{Node: p.id, Address: p.address, Up: p.up, Since: p.since, RTT: p.rtt, Version: p.hello.Program, Protocol: p.hello.Max}
 	if !p.up && p.err != nil {
 		s.Error = p.err.Error()
+		var removed *RemovedError
+		if errors.As(p.err, &removed) {
+			s.RemovedAt = removed.At
+		}
 	}
 	return s
 }
+
+// eager is how many more attempts follow each other quickly after a failed one: whether the other process is gone shows at once.
+const eager = 2
 
 // lane is one lane to a peer; its connection is dialled when it is used.
 type lane struct {
@@ -221,7 +232,7 @@ func (l *lane) dial(a *attempt, before *rpc.Client, pause time.Duration) {
 	l.mu.Lock()
 	l.attempt, l.client = nil, client
 	if err != nil {
-		wait := min(t.BackoffMost, t.Backoff<<min(l.failures, 16))
+		wait := min(t.BackoffMost, t.Backoff<<min(max(l.failures-eager, 0), 16))
 		l.failures++
 		// Spread, so that nodes that lost the same one do not come back at once.
 		l.notUntil = time.Now().Add(wait/2 + rand.N(wait/2+1))

@@ -72,6 +72,9 @@ func (p *Port) Disconnect(node protocol.NodeID) {
 	}
 }
 
+// Connected reports whether a connection that the node made to this one for raft is open.
+func (p *Port) Connected(node protocol.NodeID) bool { return p.books.hosts(visitor{node, alpnRaft}) }
+
 // Node is this node.
 func (p *Port) Node() protocol.NodeID { return p.cfg.Identity.Node() }
 
@@ -125,7 +128,7 @@ func (p *Port) serve(raw net.Conn) {
 		}
 	}
 	_ = t.SetWriteDeadline(time.Now().Add(p.cfg.Tuning.Handshake))
-	_, err = t.Write([]byte{byte(g.greet)})
+	_, err = t.Write(p.greetingFor(&g))
 	_ = t.SetWriteDeadline(time.Time{})
 	switch {
 	case c == nil:

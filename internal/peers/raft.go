@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -46,10 +47,45 @@ func (r *RaftLayer) offer(c *conn) {
 func (r *RaftLayer) Accept() (net.Conn, error) {
 	select {
 	case c := <-r.accepted:
-		return c, nil
+		return &asking{conn: c, stall: r.port.cfg.Tuning.Stall}, nil
 	case <-r.closed:
 		return nil, net.ErrClosed
 	}
+}
+
+// asking is a connection over which a node asks raft, one question after the other. Between questions there may be silence, but not within one: raft
+// does nothing else while it takes in a snapshot, votes included, and would wait for ever for a node that stands still.
+type asking struct {
+	*conn
+	stall time.Duration
+	begun atomic.Bool // something came that was not answered yet
+	armed bool        // there is a deadline; belongs to the reader
+}
+
+// Read reads, for a limited time if the question has begun.
+func (a *asking) Read(b []byte) (int, error) {
+	begun := a.begun.Load()
+	if begun || a.armed {
+		var limit time.Time
+		if begun {
+			limit = time.Now().Add(a.stall)
+		}
+		if err := a.SetReadDeadline(limit); err != nil {
+			return 0, err
+		}
+		a.armed = begun
+	}
+	n, err := a.conn.Read(b)
+	if n > 0 {
+		a.begun.Store(true)
+	}
+	return n, err
+}
+
+// Write answers.
+func (a *asking) Write(b []byte) (int, error) {
+	a.begun.Store(false)
+	return a.conn.Write(b)
 }
 
 // Dial connects to the node at an address: if it is a member's, that member has to be there.

@@ -1,8 +1,10 @@
 package peers
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -136,5 +138,55 @@ func TestRaftStreamsOfARemovedNode(t *testing.T) {
 	}
 	if _, err := b.RaftLayer().Dial(raft.ServerAddress(address(a)), wait); err == nil {
 		t.Error("let in again")
+	}
+}
+
+// TestStalledQuestion: between questions there may be silence, but whoever stops in the middle of one is given up.
+func TestStalledQuestion(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.open(t, "n1", nil)
+	b, _ := w.open(t, "n2", func(c *Config) { c.Tuning.Stall = 100 * time.Millisecond })
+	w.place("n1", address(a))
+	w.place("n2", address(b))
+	asker, err := a.RaftLayer().Dial(raft.ServerAddress(address(b)), wait)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asker.Close()
+	c, err := b.RaftLayer().Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	got := make([]byte, 1)
+	for _, question := range []string{"x", "y"} {
+		read := make(chan error, 1)
+		go func() { // ends with what is said below
+			_, err := c.Read(got)
+			read <- err
+		}()
+		select {
+		case err := <-read:
+			t.Fatal("silence between questions was not borne:", err)
+		case <-time.After(500 * time.Millisecond): // five times as long as it may last within one
+		}
+		if _, err := asker.Write([]byte(question)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; err != nil || string(got) != question {
+			t.Fatal(err, got)
+		}
+		if _, err := c.Write([]byte("answer")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := asker.Write([]byte("z")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, got); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(got); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("half a question: %v", err)
 	}
 }

@@ -39,13 +39,20 @@ type Link struct {
 	mu        sync.Mutex // guards all below
 	random    [2]*rand.Rand
 	faults    Faults
-	darkUntil time.Time
+	darkUntil [2]time.Time
 	counts    [2]Counts
 }
 
 // NewLink makes a path. With the same seed the n-th packet of a direction has the same luck.
 func NewLink(seed uint64, f Faults) *Link {
 	return &Link{faults: f, random: [2]*rand.Rand{rand.New(rand.NewPCG(seed, 1)), rand.New(rand.NewPCG(seed, 2))}}
+}
+
+// known is what is wrong with the path now.
+func (l *Link) known() Faults {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.faults
 }
 
 // SetDelay changes how long a packet takes one way: delay, and up to jitter more.
@@ -64,12 +71,21 @@ func (l *Link) SetLoss(share float64) {
 
 // Blackout lets nothing pass for this long from now, and returns when that will be over. A blackout that would end later stays.
 func (l *Link) Blackout(d time.Duration) time.Time {
+	up, down := l.BlackoutOneWay(Up, d), l.BlackoutOneWay(Down, d)
+	if down.After(up) {
+		return down
+	}
+	return up
+}
+
+// BlackoutOneWay is a Blackout of one direction: what goes the other way passes.
+func (l *Link) BlackoutOneWay(way Direction, d time.Duration) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if end := time.Now().Add(d); end.After(l.darkUntil) {
-		l.darkUntil = end
+	if end := time.Now().Add(d); end.After(l.darkUntil[way]) {
+		l.darkUntil[way] = end
 	}
-	return l.darkUntil
+	return l.darkUntil[way]
 }
 
 // Stats says what has become of the packets so far.
@@ -86,7 +102,7 @@ func (l *Link) packet(d Direction) (due time.Time, ok bool) {
 	now := time.Now()
 	lost, delay := l.chanceLocked(d)
 	switch {
-	case now.Before(l.darkUntil):
+	case now.Before(l.darkUntil[d]):
 		l.counts[d].Dark++
 		return time.Time{}, false
 	case lost:
@@ -108,7 +124,7 @@ func (l *Link) chanceLocked(d Direction) (lost bool, delay time.Duration) {
 func (l *Link) arrives(d Direction, size int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if time.Now().Before(l.darkUntil) {
+	if time.Now().Before(l.darkUntil[d]) {
 		l.counts[d].Dark++
 		return false
 	}
@@ -163,14 +179,14 @@ func (l *Link) rtoLocked() time.Duration { return max(minRTO, 3*l.faults.Delay) 
 func (l *Link) streamArrives(d Direction, sent time.Time, size int) (due time.Time, now bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !time.Now().Before(l.darkUntil) {
+	if !time.Now().Before(l.darkUntil[d]) {
 		l.counts[d].Passed += uint64((size + segmentSize - 1) / segmentSize)
 		l.counts[d].Bytes += uint64(size)
 		return time.Time{}, true
 	}
 	l.counts[d].Dark++
 	again, wait := sent, l.rtoLocked()
-	for again.Before(l.darkUntil) {
+	for again.Before(l.darkUntil[d]) {
 		again = again.Add(wait)
 		wait = min(2*wait, mostRetransmit)
 	}

@@ -21,18 +21,23 @@ type Network struct {
 	lastPort  int
 	lastHost  int
 	deaf      map[string]bool
+	paths     map[path]*Link // between hosts
+	hosts     map[string]*Host
 }
 
 // NewNetwork makes a network all of whose connections go over this link. Streams lose nothing on it, datagrams do.
 func NewNetwork(l *Link) *Network {
-	return &Network{link: l, listeners: map[string]*listener{}, sockets: map[string]*socket{}, deaf: map[string]bool{}, lastPort: 40_000}
+	return &Network{link: l, listeners: map[string]*listener{}, sockets: map[string]*socket{}, deaf: map[string]bool{},
+		paths: map[path]*Link{}, hosts: map[string]*Host{}, lastPort: 40_000}
 }
 
 // listenPort is below those that a listener who asks for port 0 gets.
 const listenPort = 20_000
 
 // Listen opens a port of a made-up address: "chat.example:443", or with port 0 any. The listener's own address is numeric; both can be dialled.
-func (n *Network) Listen(address string) (net.Listener, error) {
+func (n *Network) Listen(address string) (net.Listener, error) { return n.listen(address, nil) }
+
+func (n *Network) listen(address string, at *Host) (net.Listener, error) {
 	host, port, err := splitAddress(address)
 	if err != nil {
 		return nil, err
@@ -48,7 +53,7 @@ func (n *Network) Listen(address string) (net.Listener, error) {
 		return nil, &net.OpError{Op: "listen", Net: "tcp", Err: syscall.EADDRINUSE}
 	}
 	own := &net.TCPAddr{IP: hostAddress(n.lastHost), Port: port}
-	l := &listener{network: n, addr: own, names: []string{address, own.String()}, fresh: make(chan struct{}, 1), closed: make(chan struct{})}
+	l := &listener{network: n, host: at, addr: own, names: []string{address, own.String()}, fresh: make(chan struct{}, 1), closed: make(chan struct{})}
 	for _, name := range l.names {
 		n.listeners[name] = l
 	}
@@ -69,24 +74,26 @@ func splitAddress(address string) (host string, port int, err error) {
 
 // DialContext connects to a listener's address; it takes a round trip. Nobody listening is a refusal; a deaf address never answers.
 func (n *Network) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
+	return n.dial(ctx, nil, address)
+}
+
+func (n *Network) dial(ctx context.Context, from *Host, address string) (net.Conn, error) {
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
 	}
 	n.mu.Lock()
-	l, deaf := n.listeners[address], n.deaf[address]
+	deaf := n.deaf[address]
+	link, way := n.routeLocked(from, address)
 	n.mu.Unlock()
 	if deaf {
 		<-ctx.Done()
 		return fail(ctx.Err())
 	}
-	if err := n.travel(ctx, Up); err != nil {
+	if err := travel(ctx, link, way); err != nil {
 		return fail(err)
 	}
-	var dialled *conn
-	if l != nil {
-		dialled = n.connect(l)
-	}
-	if err := n.travel(ctx, Down); err != nil {
+	dialled := n.connect(from, address, link, way)
+	if err := travel(ctx, link, 1-way); err != nil {
 		if dialled != nil {
 			_ = dialled.Close()
 		}
@@ -99,25 +106,32 @@ func (n *Network) DialContext(ctx context.Context, _, address string) (net.Conn,
 }
 
 // travel takes as long as a byte one way.
-func (n *Network) travel(ctx context.Context, d Direction) error {
+func travel(ctx context.Context, link *Link, d Direction) error {
 	sent := time.Now()
-	due := n.link.stream(d, sent, 1)
+	due := link.stream(d, sent, 1)
 	for arrived := false; !arrived; {
 		if err := until(ctx, due); err != nil {
 			return err
 		}
-		due, arrived = n.link.streamArrives(d, sent, 1)
+		due, arrived = link.streamArrives(d, sent, 1)
 	}
 	return nil
 }
 
-// connect puts a connection into a listener's queue; nil if he has closed or his queue is full.
-func (n *Network) connect(l *listener) *conn {
+// connect puts a connection into the queue of who listens at an address; nil if nobody does, or his queue is full.
+func (n *Network) connect(from *Host, address string, link *Link, way Direction) *conn {
 	n.mu.Lock()
+	l, source := n.listeners[address], hostAddress(0)
+	if from != nil {
+		source = from.ip
+	}
 	n.lastPort++
-	client := &net.TCPAddr{IP: hostAddress(0), Port: n.lastPort}
+	client := &net.TCPAddr{IP: source, Port: n.lastPort}
 	n.mu.Unlock()
-	dialled, accepted := pair(n.link, client, l.addr)
+	if l == nil || from.isDown() {
+		return nil
+	}
+	dialled, accepted := pair(link, way, client, l.addr)
 	if !l.queue(accepted) {
 		return nil
 	}
@@ -160,6 +174,7 @@ const backlog = 1024
 // A listener is a port of a Network.
 type listener struct {
 	network *Network
+	host    *Host // nil: none in particular
 	addr    *net.TCPAddr
 	names   []string
 	fresh   chan struct{} // holds one token when a connection may be waiting
@@ -234,7 +249,9 @@ func (l *listener) Close() error {
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()
 	for _, name := range l.names {
-		delete(l.network.listeners, name)
+		if l.network.listeners[name] == l {
+			delete(l.network.listeners, name)
+		}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ const socketBuffer = 1024
 // A socket is a UDP port of a Network.
 type socket struct {
 	network *Network
+	host    *Host // nil: none in particular
 	addr    *net.UDPAddr
 	name    string
 	up      Direction // of what it sends
@@ -32,8 +33,7 @@ func (n *Network) ListenPacket(context.Context) (net.PacketConn, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.lastPort++
-	s := n.socketLocked(&net.UDPAddr{IP: hostAddress(0), Port: n.lastPort}, "", Up)
-	return s, nil
+	return n.socketLocked(&net.UDPAddr{IP: hostAddress(0), Port: n.lastPort}, "", Up, nil), nil
 }
 
 // ListenUDP opens a UDP port of one who serves: "chat.example:443". Its own address is numeric; packets go to that one, which ResolveUDP tells.
@@ -51,8 +51,7 @@ func (n *Network) ListenUDP(address string) (net.PacketConn, error) {
 	if port == 0 {
 		port = listenPort + n.lastHost
 	}
-	s := n.socketLocked(&net.UDPAddr{IP: hostAddress(n.lastHost), Port: port}, address, Down)
-	return s, nil
+	return n.socketLocked(&net.UDPAddr{IP: hostAddress(n.lastHost), Port: port}, address, Down, nil), nil
 }
 
 // ResolveUDP is the numeric address of a UDP port.
@@ -65,8 +64,8 @@ func (n *Network) ResolveUDP(address string) (*net.UDPAddr, error) {
 	return net.ResolveUDPAddr("udp", address)
 }
 
-func (n *Network) socketLocked(addr *net.UDPAddr, name string, d Direction) *socket {
-	s := &socket{network: n, addr: addr, name: name, up: d, changed: make(chan struct{})}
+func (n *Network) socketLocked(addr *net.UDPAddr, name string, d Direction, at *Host) *socket {
+	s := &socket{network: n, host: at, addr: addr, name: name, up: d, changed: make(chan struct{})}
 	n.sockets[addr.String()] = s
 	if name != "" {
 		n.sockets[name] = s
@@ -85,25 +84,36 @@ func (s *socket) WriteTo(b []byte, to net.Addr) (int, error) {
 	s.network.mu.Lock()
 	peer, deaf := s.network.sockets[to.String()], s.network.deaf[to.String()]
 	s.network.mu.Unlock()
-	due, ok := s.network.link.packet(s.up)
-	if ok && peer != nil && !deaf {
-		peer.receive(packet{due: due, data: append([]byte(nil), b...)}, s.addr)
+	link, way := s.route(peer)
+	due, ok := link.packet(way)
+	if ok && peer != nil && !deaf && !s.host.isDown() {
+		peer.receive(packet{due: due, data: append([]byte(nil), b...), from: s.addr, link: link, way: way})
 	}
 	return len(b), nil
 }
 
-func (s *socket) receive(p packet, from *net.UDPAddr) {
+// route is the link that leads to another socket, and which way along it.
+func (s *socket) route(to *socket) (*Link, Direction) {
+	if s.host == nil || to == nil || to.host == nil {
+		return s.network.link, s.up
+	}
+	s.network.mu.Lock()
+	defer s.network.mu.Unlock()
+	return s.network.pathLocked(s.host.name, to.host.name)
+}
+
+func (s *socket) receive(p packet) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return
 	}
 	if len(s.arrived) >= socketBuffer {
-		s.network.link.overflow(1 - s.up)
+		p.link.overflow(p.way)
 		return
 	}
 	s.count++
-	p.order, p.from = s.count, from
+	p.order = s.count
 	s.arrived.add(p)
 	s.wakeLocked()
 }
@@ -122,7 +132,7 @@ func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 			return 0, nil, &net.OpError{Op: "read", Net: "udp", Source: s.addr, Err: err}
 		case p.from == nil:
 			waitFor(changed, next)
-		case s.network.link.arrives(1-s.up, len(p.data)):
+		case p.link.arrives(p.way, len(p.data)):
 			return copy(b, p.data), p.from, nil
 		}
 	}
@@ -157,9 +167,17 @@ func (s *socket) Close() error {
 	s.mu.Unlock()
 	s.network.mu.Lock()
 	defer s.network.mu.Unlock()
-	delete(s.network.sockets, s.addr.String())
-	delete(s.network.sockets, s.name)
+	s.network.forgetLocked(s)
 	return nil
+}
+
+// forgetLocked has nobody find a socket any more.
+func (n *Network) forgetLocked(s *socket) {
+	for _, name := range []string{s.addr.String(), s.name} {
+		if n.sockets[name] == s {
+			delete(n.sockets, name)
+		}
+	}
 }
 
 // LocalAddr implements net.PacketConn.

@@ -17,7 +17,11 @@ type packet struct {
 	order   uint64 // of those due at the same moment
 	data    []byte
 	deliver func([]byte)
-	from    *net.UDPAddr // in memory
+
+	// In memory:
+	from *net.UDPAddr
+	link *Link
+	way  Direction
 }
 
 // Packets carries packets over one direction of a link.

@@ -16,9 +16,9 @@ type conn struct {
 	in, out       *way
 }
 
-// pair makes the two ends of a connection.
-func pair(l *Link, client, server net.Addr) (dialled, accepted *conn) {
-	up, down := newWay(l, Up), newWay(l, Down)
+// pair makes the two ends of a connection; what the dialler writes goes a way along the link, Up unless the link belongs to both hosts alike.
+func pair(l *Link, way Direction, client, server net.Addr) (dialled, accepted *conn) {
+	up, down := newWay(l, way), newWay(l, 1-way)
 	dialled = &conn{local: client, remote: server, foot: Up, in: down, out: up}
 	accepted = &conn{local: server, remote: client, foot: Down, in: up, out: down}
 	return dialled, accepted

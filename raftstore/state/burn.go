@@ -297,13 +297,13 @@ func (t *txn) nextDue() (at protocol.Time, ok bool, err error) {
 	return at, err == nil, err
 }
 
-// NextBurn is when BurnDue has something to do next, in log time; false if nothing waits. It is 0, at once, before the
-// first one, and until that has found all that waited for it.
+// NextBurn is when BurnDue has something to do next, in log time; false if nothing waits, or the cluster does not burn yet. It is 0,
+// at once, before the first one, and until that has found all that waited for it.
 func (q *Queries) NextBurn() (at protocol.Time, ok bool, err error) {
 	err = q.view(func(r *txn) error {
 		mark := r.row(bMeta, []byte(metaBurning))
 		if mark == nil {
-			ok = true
+			ok = r.level() >= levelDeleting
 			return nil
 		}
 		next, end, err := unpackBurning(mark)

@@ -40,6 +40,7 @@ func samples() []protocol.Command {
 		&protocol.RevokeSessions{User: 1, Scope: protocol.RevokeDevice, Device: "d"},
 		&protocol.DeleteMessage{Actor: 1, Session: s, ID: 3, Deletion: protocol.Recalled, Within: 4},
 		&protocol.BurnDue{Limit: 5},
+		&protocol.RaiseLevel{To: 2},
 		&protocol.SendMessage{From: 1, To: s, Type: protocol.MsgGroupText, Data: []byte("x"), ClientMsgID: protocol.ClientMsgID{1, 2}, Extras: someExtras()},
 	}
 }
@@ -137,7 +138,7 @@ func TestFormats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = n.db.Update(newMachine("older", dedupeSpan).Open)
+	err = n.db.Update(newMachine("older", dedupeSpan, Level).Open)
 	want := `the state is of format 4, made by "test", and this is "older", which knows format 3: run a version that knows format 4, or start with an empty data directory`
 	if err == nil || err.Error() != want {
 		t.Errorf("a newer format: %v", err)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"go.etcd.io/bbolt"
 
@@ -30,13 +31,15 @@ type machine struct {
 	heads   map[protocol.Conversation]head
 	members *memberCache
 	window  *dedupeWindow
-	burns   bool // messages sent from here on burn: BurnDue came
+	burns   bool           // messages sent from here on burn: BurnDue came
+	highest protocol.Level // what this program may use
+	level   atomic.Uint32  // what the cluster uses; written by the apply goroutine only
 }
 
 var _ raftstore.Machine = (*machine)(nil)
 
-func newMachine(program string, span int) *machine {
-	return &machine{program: program, span: span, members: newMemberCache()}
+func newMachine(program string, span int, highest protocol.Level) *machine {
+	return &machine{program: program, span: span, members: newMemberCache(), highest: highest}
 }
 
 // Names of rows in bMeta.
@@ -54,6 +57,7 @@ const (
 	metaRevoked = "revoked-sweep" // where the next sweep of bRevoked begins
 	metaBurning = "burning"       // burning row; there is none before BurnDue
 	metaDeleted = "last-deletion" // Position; nothing after it need be looked for in bDeletion
+	metaLevel   = "level"         // what the cluster uses; see txn.level for when there is none
 )
 
 // Open prepares the buckets of a new database, migrates one of an older format, refuses one of a newer, and reads what is
@@ -61,6 +65,9 @@ const (
 func (m *machine) Open(tx *bbolt.Tx) error {
 	t := &txn{tx: tx}
 	if err := m.checkFormat(t); err != nil {
+		return err
+	}
+	if err := m.adoptLevel(t); err != nil {
 		return err
 	}
 	m.tx, m.cur = nil, nil
@@ -152,6 +159,9 @@ func (m *machine) Apply(tx *bbolt.Tx, at protocol.Position, timeMs int64, cmd []
 	c, err := decodeCommand(cmd)
 	var result any
 	if err == nil {
+		err = m.mayUse(c)
+	}
+	if err == nil {
 		result, err = m.execute(s, c)
 	}
 	var refusal *protocol.Error
@@ -213,6 +223,8 @@ func (m *machine) execute(s *step, cmd protocol.Command) (any, error) {
 		return nil, m.deleteMessage(s, c)
 	case *protocol.BurnDue:
 		return m.burnDue(s, c)
+	case *protocol.RaiseLevel:
+		return nil, m.raiseLevel(s, c)
 	}
 	return nil, fmt.Errorf("no way to execute %T", cmd)
 }

@@ -118,6 +118,13 @@ func TestFormat1(t *testing.T) {
 func TestFormat2(t *testing.T) {
 	n := oldNode(t, "format2.db.gz", 15)
 	migrated(t, n)
+	if n.level() != 1 {
+		t.Errorf("level %d before there were levels", n.level())
+	}
+	if _, ok, err := n.NextBurn(); ok || err != nil {
+		t.Errorf("burning of itself: %v, %v", ok, err)
+	}
+	n.do(&protocol.RaiseLevel{To: Level})
 	if at, ok, err := n.NextBurn(); at != 0 || !ok || err != nil {
 		t.Errorf("next burn is %d, %v, %v, want at once", at, ok, err)
 	}

@@ -81,7 +81,8 @@ func commandGen() *rapid.Generator[protocol.Command] {
 			Within:   rapid.SampledFrom([]int64{0, 1500, 120_000}).Draw(t, "within")}
 	})
 	burn := rapid.Map(rapid.SampledFrom([]uint32{0, 1, 2, 100, 100}), func(n uint32) protocol.Command { return &protocol.BurnDue{Limit: n} })
-	return rapid.OneOf(send, send, send, read, change, rare, del, burn)
+	raise := rapid.Map(rapid.SampledFrom([]protocol.Level{0, 1, 2}), func(to protocol.Level) protocol.Command { return &protocol.RaiseLevel{To: to} })
+	return rapid.OneOf(send, send, send, read, change, rapid.OneOf(rare, rare, rare, rare, rare, rare, raise), del, burn)
 }
 
 // model is a node beside an oracle.
@@ -90,11 +91,11 @@ type model struct {
 	o *oracle
 }
 
-func newModel(t testing.TB) *model {
-	n := newNodeSpan(t, 16) // so that the dedupe window rolls
+func newModel(t testing.TB, level protocol.Level) *model {
+	n := newNodeAt(t, 16, level) // so that the dedupe window rolls
 	n.people(modelUsers)
 	n.events = nil
-	m := &model{n, newOracle()}
+	m := &model{n, newOracle(level)}
 	for u := protocol.UserID(1); u <= modelUsers; u++ {
 		m.o.users[u] = &protocol.User{ID: u}
 	}
@@ -142,6 +143,9 @@ func (m *model) entry(t *rapid.T, cmds []protocol.Command) {
 
 func (m *model) check(t *rapid.T) {
 	m.checkBurns(t)
+	if l := m.level(); l != m.o.level {
+		t.Fatalf("level %d, want %d", l, m.o.level)
+	}
 	for u := protocol.UserID(1); u <= modelUsers; u++ {
 		m.checkLists(t, u)
 		m.checkReplay(t, u)
@@ -336,7 +340,7 @@ func (m *model) checkEpochs(t *rapid.T, u protocol.UserID) {
 // [TT-SESS-20] [TT-DEL-1] [TT-DEL-2] [TT-DEL-3] [TT-DEL-4] [TT-DEL-6] [TT-DEL-8]
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := newModel(t)
+		m := newModel(t, rapid.SampledFrom([]protocol.Level{1, 2, 2, 2}).Draw(rt, "level"))
 		defer m.close()
 		command := commandGen()
 		m.entry(rt, []protocol.Command{&protocol.CreateGroup{Actor: 1, Type: protocol.GroupTemp, Name: "g", Members: users(1, 2, 3, 4)}})
@@ -385,8 +389,9 @@ func TestDeterminism(t *testing.T) {
 				log = append(log, logged{protocol.Position{Index: uint64(index + 10), Sub: uint16(sub)}, ms, b})
 			}
 		}
+		level := rapid.SampledFrom([]protocol.Level{1, 2}).Draw(rt, "level")
 		run := func(one bool) map[string]string {
-			n := newNodeSpan(t, 16)
+			n := newNodeAt(t, 16, level)
 			defer n.close()
 			n.people(modelUsers)
 			for rest := log; len(rest) > 0; {

@@ -16,7 +16,8 @@ type node struct {
 	testing.TB
 	*Queries
 	path    string
-	span    int // of the dedupe window
+	span    int            // of the dedupe window
+	highest protocol.Level // what its program may use; 0: all it knows
 	db      *bbolt.DB
 	m       *machine
 	index   uint64
@@ -28,11 +29,27 @@ type node struct {
 
 func newNode(t testing.TB) *node { return newNodeSpan(t, dedupeSpan) }
 
-func newNodeSpan(t testing.TB, span int) *node {
+func newNodeSpan(t testing.TB, span int) *node { return newNodeAt(t, span, Level) }
+
+// newNodeAt is a node of a cluster that uses a level.
+func newNodeAt(t testing.TB, span int, level protocol.Level) *node {
 	n := &node{TB: t, path: filepath.Join(t.TempDir(), "state"), span: span, clock: 1_700_000_000_000}
 	n.open()
 	t.Cleanup(n.close)
+	if level > 1 {
+		n.raised(level)
+	}
 	return n
+}
+
+// raised has the level be what a RaiseLevel would make it, without an entry of the log.
+func (n *node) raised(to protocol.Level) {
+	n.Helper()
+	if err := n.db.Update(func(tx *bbolt.Tx) error {
+		return n.m.raiseLevel(&step{txn: &txn{tx: tx}}, &protocol.RaiseLevel{To: to})
+	}); err != nil {
+		n.Fatal(err)
+	}
 }
 
 // close may be called before the test's end, by tests that open many.
@@ -55,11 +72,24 @@ func (n *node) open() {
 		n.Fatal(err)
 	}
 	n.db = db
-	n.m = newMachine("test", n.span)
+	n.m = newMachine("test", n.span, HighestLevel(n.highest))
 	if err := db.Update(n.m.Open); err != nil {
 		n.Fatal(err)
 	}
 	n.Queries = &Queries{members: n.m.members, read: db.View, applied: func() protocol.Cursor { return n.applied }}
+}
+
+// level is what its cluster uses, which the database and the machine agree on.
+func (n *node) level() (l protocol.Level) {
+	n.Helper()
+	err := n.db.View(func(tx *bbolt.Tx) error {
+		l = (&txn{tx: tx}).level()
+		return nil
+	})
+	if known := protocol.Level(n.m.level.Load()); err != nil || known != l {
+		n.Fatalf("level %d on disk, %d in memory, %v", l, known, err)
+	}
+	return l
 }
 
 func (n *node) reopen() {

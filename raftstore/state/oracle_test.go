@@ -18,6 +18,7 @@ type oracle struct {
 	log      []oracleEvent
 	founded  *protocol.Cluster
 	revoked  map[oracleRevoked]protocol.Epoch
+	level    protocol.Level
 	burns    bool                            // BurnDue came
 	due      map[oracleMessage]protocol.Time // of the messages whose countdown runs, or that were deleted meanwhile
 }
@@ -53,8 +54,9 @@ type oracleEvent struct {
 	dead     bool // replaced by a later one, or of a membership that ended
 }
 
-func newOracle() *oracle {
+func newOracle(level protocol.Level) *oracle {
 	return &oracle{
+		level:    level,
 		users:    make(map[protocol.UserID]*protocol.User),
 		convs:    make(map[protocol.Conversation][]protocol.Message),
 		groups:   make(map[protocol.GroupID]*oracleGroup),
@@ -132,7 +134,16 @@ func (o *oracle) apply(at protocol.Position, ms int64, cmd protocol.Command) (an
 	return res, code
 }
 
+// tooNew reports whether a command came with level 2, and the cluster is not there yet.
+func (o *oracle) tooNew(cmd protocol.Command) bool {
+	send, isSend := cmd.(*protocol.SendMessage)
+	return o.level < 2 && (cmd.Kind() == protocol.KindDeleteMessage || cmd.Kind() == protocol.KindBurnDue || isSend && send.Extras.BurnAfter > 0)
+}
+
 func (o *oracle) execute(at protocol.Position, now protocol.Time, cmd protocol.Command) (any, protocol.Code) {
+	if o.tooNew(cmd) {
+		return nil, protocol.CodeForbidden
+	}
 	switch c := cmd.(type) {
 	case *protocol.SendMessage:
 		return o.send(at, now, c)
@@ -167,6 +178,12 @@ func (o *oracle) execute(at protocol.Position, now protocol.Time, cmd protocol.C
 		return nil, o.deleteMessage(at, now, c)
 	case *protocol.BurnDue:
 		return o.burnDue(at, now, c)
+	case *protocol.RaiseLevel:
+		if c.To == 0 {
+			return nil, protocol.CodeInvalid
+		}
+		o.level = max(o.level, c.To)
+		return nil, 0
 	}
 	panic("the oracle does not know this command")
 }

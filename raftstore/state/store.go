@@ -12,17 +12,20 @@ import (
 // Config says what a Store is made of: the engine's settings. Machine is set by Open.
 type Config struct {
 	raftstore.Config
+	// HighestLevel holds this node back, which behaves then like one whose program knows no more; 0, or more than Level: Level.
+	HighestLevel protocol.Level
 }
 
 // Store is the replicated state of this node: commands go in, queries read.
 type Store struct {
 	Queries
-	engine *raftstore.Store
+	engine  *raftstore.Store
+	machine *machine
 }
 
 // Open opens the state in cfg.Dir, or makes an empty one. Close it.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	m := newMachine(cfg.Version, dedupeSpan)
+	m := newMachine(cfg.Version, dedupeSpan, HighestLevel(cfg.HighestLevel))
 	cfg.Machine = m
 	engine, err := raftstore.Open(ctx, cfg.Config)
 	if err != nil {
@@ -31,12 +34,16 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return &Store{
 		Queries: Queries{members: m.members, read: engine.View, applied: engine.Applied},
 		engine:  engine,
+		machine: m,
 	}, nil
 }
 
 // Start hands a command to the log. Commands started by one caller are executed in that order. The result of Wait is the
 // command's protocol.XxxResult, or nil; errors are *protocol.Error.
 func (s *Store) Start(ctx context.Context, cmd protocol.Command) (protocol.Pending, error) {
+	if err := s.machine.mayPropose(cmd); err != nil {
+		return nil, err
+	}
 	b, err := encodeCommand(cmd)
 	var refusal *protocol.Error
 	switch {

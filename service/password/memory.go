@@ -8,12 +8,12 @@ import (
 	"encoding/binary"
 	"hash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// proof stands for one verified (stored form, secret): a keyed hash of both. The key never leaves the memory of this
-// process, so that a dump of the map is of no use elsewhere; a changed password has another stored form and is forgotten
-// by itself.
+// proof stands for one verified (stored form, secret): a keyed hash of both. The key is of this process, or the cluster's
+// (Share): a proof alone is of no use. A changed password has another stored form and is forgotten by itself, everywhere.
 type proof [sha256.Size]byte
 
 // memory remembers proofs: a bounded number, least recently used first out, each for a limited time.
@@ -21,11 +21,12 @@ type memory struct {
 	limit int
 	ttl   time.Duration
 	now   func() time.Time
-	macs  sync.Pool // of hash.Hash, keyed
+	macs  atomic.Pointer[sync.Pool] // of hash.Hash, keyed
 
 	mu      sync.Mutex // guards what follows
 	entries map[proof]*list.Element
 	order   *list.List // of remembered, most recently used first
+	outbox  outbox
 }
 
 type remembered struct {
@@ -36,17 +37,21 @@ type remembered struct {
 func newMemory(limit int, ttl time.Duration, now func() time.Time) *memory {
 	key := make([]byte, sha256.BlockSize)
 	rand.Read(key) // never fails
-	return &memory{
-		limit: limit, ttl: ttl, now: now,
-		macs:    sync.Pool{New: func() any { return hmac.New(sha256.New, key) }},
-		entries: make(map[proof]*list.Element), order: list.New(),
-	}
+	m := &memory{limit: limit, ttl: ttl, now: now, entries: make(map[proof]*list.Element), order: list.New()}
+	m.useKey(key)
+	return m
+}
+
+// useKey has proofs made under another key from now on; those made before are found no more.
+func (m *memory) useKey(key []byte) {
+	m.macs.Store(&sync.Pool{New: func() any { return hmac.New(sha256.New, key) }})
 }
 
 // prove makes the proof of a stored form and a canonical secret.
 func (m *memory) prove(stored, secret string) proof {
-	mac := m.macs.Get().(hash.Hash) //nolint:forcetypeassert // the pool holds nothing else
-	defer m.macs.Put(mac)
+	macs := m.macs.Load()
+	mac := macs.Get().(hash.Hash) //nolint:forcetypeassert // the pool holds nothing else
+	defer macs.Put(mac)
 	mac.Reset()
 	buf := make([]byte, 0, 256)
 	buf = binary.AppendUvarint(buf, uint64(len(stored)))
@@ -74,13 +79,14 @@ func (m *memory) holds(p proof) bool {
 	return true
 }
 
-// add remembers p from now on for the whole time to live.
+// add remembers p from now on for the whole time to live; it was verified here, which others may want to know.
 func (m *memory) add(p proof) {
 	if m.limit <= 0 {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.outbox.put(p)
 	until := m.now().Add(m.ttl)
 	if e, ok := m.entries[p]; ok {
 		e.Value.(*remembered).until = until //nolint:forcetypeassert // the list holds nothing else

@@ -164,10 +164,10 @@ func (h *Handler) forward(ctx context.Context, owner string, q *request) answer 
 	if h.cfg.Peers == nil {
 		return answer{status: http.StatusGone}
 	}
-	ctx, cancel := context.WithTimeout(ctx, q.wait+forwardPatience)
+	limited, cancel := context.WithTimeout(ctx, q.wait+forwardPatience)
 	defer cancel()
 	var a answer
-	b, err := h.cfg.Peers.Forward(ctx, owner, q.encode())
+	b, err := h.cfg.Peers.Forward(limited, owner, q.encode())
 	if err == nil {
 		a, err = decodeAnswer(b)
 	}
@@ -178,6 +178,9 @@ func (h *Handler) forward(ctx context.Context, owner string, q *request) answer 
 	case protocol.CodeOf(err) == protocol.CodeOverloaded:
 		h.metrics.forwarded.WithLabelValues(q.name(), "overloaded").Inc()
 		return answer{status: http.StatusServiceUnavailable}
+	case ctx.Err() != nil: // the client is gone, which the owner learns too; nobody reads the answer
+		h.metrics.forwarded.WithLabelValues(q.name(), "given_up").Inc()
+		return answer{status: http.StatusGone}
 	}
 	h.metrics.forwarded.WithLabelValues(q.name(), "out_of_reach").Inc()
 	h.cfg.Log.Debug("long-poll session out of reach", "request", q.name(), "node", owner, "error", err)

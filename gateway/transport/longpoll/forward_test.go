@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"teamtalk/protocol"
 )
 
@@ -133,6 +135,76 @@ func TestFewPollsAreHeldElsewhere(t *testing.T) {
 		a.write(frame(0, "a"))
 		(<-first).want(t, "within it", 200, "1", string(frame(0, "a")))
 		(<-a.by(two).held("after=1&wait=2")).is(t, "its place is free again", 204)
+	})
+}
+
+// hasty are the other nodes as calls over the network are: who gives one up does not wait for its end, which comes all the same.
+type hasty struct {
+	*nodes
+	done chan struct{}
+}
+
+func (n hasty) Forward(ctx context.Context, node string, request []byte) ([]byte, error) {
+	answered := make(chan struct{})
+	var b []byte
+	var err error
+	go func() { // ends with ctx
+		defer func() { n.done <- struct{}{} }()
+		defer close(answered)
+		b, err = n.nodes.Forward(ctx, node, request)
+	}()
+	select {
+	case <-answered:
+		return b, err
+	case <-ctx.Done():
+		return nil, protocol.OutcomeUnknownf("no answer in time: %w", ctx.Err())
+	}
+}
+
+// counted is what a counter says.
+func counted(t *testing.T, c prometheus.Collector) float64 {
+	t.Helper()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	families, err := reg.Gather()
+	if err != nil || len(families) != 1 {
+		t.Fatal(families, err)
+	}
+	return families[0].GetMetric()[0].GetCounter().GetValue()
+}
+
+// A poll that its client has given up is held no longer by the session's node, and the session's time without a poll runs.
+func TestGivenUpPollIsNotHeld(t *testing.T) {
+	amongNodes(t, nil, func(n *nodes, one, two *stage) {
+		done := make(chan struct{}, 1)
+		two.h.cfg.Peers = hasty{n, done}
+		p := one.open()
+		ctx, cancel := context.WithCancel(context.Background())
+		gone := make(chan reply, 1)
+		go func() { gone <- two.doCtx(ctx, http.MethodGet, "/lp/"+p.ID+"?after=0", nil, p.auth()...) }()
+		synctest.Wait()
+		s := p.session()
+		polls := func() int {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.down.polls
+		}
+		if polls() != 1 {
+			t.Fatalf("%d polls are held", polls())
+		}
+		began := time.Now()
+		cancel()
+		<-gone
+		<-done
+		if polls() != 0 || time.Since(began) > 0 {
+			t.Errorf("%d polls are held after %v", polls(), time.Since(began))
+		}
+		if got := counted(t, two.h.metrics.forwarded.WithLabelValues(requestPoll, "given_up")); got != 1 {
+			t.Errorf("%v counted as given up", got)
+		}
+		p.write(frame(0, "x"))
+		p.by(two).poll("after=0").want(t, "the next poll", 200, "1", string(frame(0, "x")))
+		<-done
 	})
 }
 

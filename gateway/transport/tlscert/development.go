@@ -170,10 +170,28 @@ func (d *Development) makeAuthority(keyFile string) error {
 // writePEM replaces a file as a whole, so that a crash leaves the old one or the new one.
 func writePEM(path, what string, der []byte, mode fs.FileMode) error {
 	temporary := path + ".new"
-	if err := os.WriteFile(temporary, pem.EncodeToMemory(&pem.Block{Type: what, Bytes: der}), mode); err != nil {
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	err = pem.Encode(f, &pem.Block{Type: what, Bytes: der})
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+}
+
+// syncDir makes it durable what a directory has.
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // issue makes a server certificate.

@@ -112,7 +112,8 @@ func (c *Call) end(reply []byte, err error) {
 }
 
 // Wait returns the answer. Errors are of type *protocol.Error: the handler's, or CodeUnavailable, with OutcomeUnknown set if the call
-// may have been carried out. When the context ends first, the call is withdrawn if it has not been sent yet.
+// may have been carried out. When the context ends first, the call is withdrawn if it has not been sent yet; otherwise the other side is told,
+// whose handler's context ends then.
 func (c *Call) Wait(ctx context.Context) ([]byte, error) {
 	select {
 	case <-c.done:
@@ -127,7 +128,15 @@ func (c *Call) Wait(ctx context.Context) ([]byte, error) {
 		c.withdrawn = true
 		delete(cl.calls, c.id)
 	}
+	// At its deadline the other side stops by itself.
+	tell := underWay && written && cl.version >= cancels && (c.until.IsZero() || time.Now().Before(c.until))
+	if tell {
+		cl.given = append(cl.given, c.id)
+	}
 	cl.mu.Unlock()
+	if tell {
+		cl.poke()
+	}
 	switch {
 	case !underWay: // it is just ending
 		<-c.done

@@ -87,6 +87,7 @@ type Client struct {
 
 	mu     sync.Mutex // guards what follows
 	queue  []*Call
+	given  []uint64 // calls that were given up and of which the other side is to be told
 	calls  map[uint64]*Call
 	last   uint64
 	pinged bool // a ping is to be written
@@ -241,7 +242,7 @@ func (c *Client) take(f frame) error {
 		}
 		c.cfg.RTT(time.Since(sent))
 		return nil
-	case frameCall, frameSend, framePing:
+	case frameCall, frameSend, framePing, frameCancel:
 	}
 	return fmt.Errorf("a frame of kind %d from the side that is called", f.kind)
 }
@@ -302,6 +303,12 @@ func (c *Client) write() {
 func (c *Client) fill(buf []byte) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, id := range c.given {
+		if c.calls[id] != nil { // else it was answered meanwhile
+			buf = appendFrame(buf, frameCancel, id, nil, nil)
+		}
+	}
+	c.given = c.given[:0]
 	if c.pinged {
 		c.pinged = false
 		c.last++

@@ -11,6 +11,7 @@
 //	reply:  payload
 //	failed: code 1, flags 1, message
 //	ping, pong: nothing
+//	cancel: nothing; the caller of that call waits no more (from node protocol 2 on). It is answered all the same
 //
 // Calls are handed to the handler in the order they were started; the next one when the one before has returned or has said by
 // Accepted that its place is taken. Answers come in any order. Each call ends exactly once: with the answer, or with an error that

@@ -20,7 +20,11 @@ const (
 	frameFailed frameKind = 4
 	framePing   frameKind = 5
 	framePong   frameKind = 6
+	frameCancel frameKind = 7
 )
+
+// cancels is the node protocol from which on a caller may say that it does not wait any more.
+const cancels = 2
 
 const (
 	headSize = 9 // kind and id
@@ -74,7 +78,7 @@ func readFrame(r *bufio.Reader, largest uint32) (frame, error) {
 	f := frame{kind: frameKind(head[4]), id: binary.BigEndian.Uint64(head[5:])}
 	var fixed [5]byte
 	size, ok := fixedSize(f.kind)
-	if !ok || n < size || n-size > int64(max(largest, maxMessage)) || n > size && (f.kind == framePing || f.kind == framePong) {
+	if !ok || n < size || n-size > int64(max(largest, maxMessage)) || n > size && (f.kind == framePing || f.kind == framePong || f.kind == frameCancel) {
 		return frame{}, fmt.Errorf("frame of kind %d with %d bytes: not of this protocol", f.kind, n)
 	}
 	if _, err := io.ReadFull(r, fixed[:size]); err != nil {
@@ -93,7 +97,7 @@ func readFrame(r *bufio.Reader, largest uint32) (frame, error) {
 		f.payload = payload
 	case frameFailed:
 		f.failure = &protocol.Error{Code: protocol.Code(fixed[0]), Message: string(payload), OutcomeUnknown: fixed[1]&flagUnknown != 0}
-	case framePing, framePong:
+	case framePing, framePong, frameCancel:
 	}
 	return f, nil
 }
@@ -107,7 +111,7 @@ func fixedSize(k frameKind) (int64, bool) {
 		return 1, true
 	case frameFailed:
 		return 2, true
-	case frameReply, framePing, framePong:
+	case frameReply, framePing, framePong, frameCancel:
 		return 0, true
 	}
 	return 0, false

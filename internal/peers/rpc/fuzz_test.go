@@ -15,6 +15,7 @@ func FuzzFrame(f *testing.F) {
 	f.Add(appendFrame(nil, frameReply, 9, nil, []byte("answer")))
 	f.Add(failedFrame(10, protocol.OutcomeUnknownf("lost")))
 	f.Add(appendFrame(nil, framePing, 11, nil, nil))
+	f.Add(appendFrame(nil, frameCancel, 12, nil, nil))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := readFrame(bufio.NewReader(bytes.NewReader(b)), 1<<20)
@@ -35,7 +36,7 @@ func FuzzFrame(f *testing.F) {
 				return
 			}
 			again = failedFrame(got.id, got.failure)
-		case framePing, framePong:
+		case framePing, framePong, frameCancel:
 			again = appendFrame(nil, got.kind, got.id, nil, nil)
 		}
 		if !bytes.HasPrefix(b, again) {

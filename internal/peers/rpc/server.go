@@ -69,7 +69,7 @@ func (s Callee) Serve(ctx context.Context, conn net.Conn) error {
 	calls, stop := context.WithCancel(ctx)
 	defer stop()
 	slots := int(min(s.Hello.Slots, peer.Slots))
-	a := &answering{Callee: s, conn: conn, calls: make(chan frame, slots), out: newOutbox(conn)}
+	a := &answering{Callee: s, conn: conn, calls: make(chan frame, slots), out: newOutbox(conn), waited: map[uint64]context.CancelCauseFunc{}}
 	// Ends by calls being closed, which happens when reading ends.
 	handed := make(chan struct{})
 	go func() {
@@ -138,8 +138,50 @@ type answering struct {
 	calls chan frame // in the order they came
 	out   *outbox
 
-	mu      sync.Mutex // guards stopped, and that no deadline is set after it is
+	mu      sync.Mutex // guards what follows, and that no deadline is set after stopped is
 	stopped bool
+	waited  map[uint64]context.CancelCauseFunc // calls whose answer somebody waits for; nil: not handed over yet
+}
+
+// errGivenUp ends the context of a handler whose caller does not wait any more.
+var errGivenUp = errors.New("the caller waits no more")
+
+// await notes a call whose answer somebody waits for.
+func (a *answering) await(id uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.waited[id] = nil
+}
+
+// giveUp ends the context of a call, or keeps it from being handed over.
+func (a *answering) giveUp(id uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if cancel := a.waited[id]; cancel != nil {
+		cancel(errGivenUp)
+	}
+	delete(a.waited, id)
+}
+
+// begin is the context of a call that is handed over; it is not if nobody waits for it any more.
+func (a *answering) begin(ctx context.Context, id uint64) (context.Context, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.waited[id]; !ok {
+		return nil, false
+	}
+	ctx, a.waited[id] = context.WithCancelCause(ctx)
+	return ctx, true
+}
+
+// settle forgets a call that is answered.
+func (a *answering) settle(id uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if cancel := a.waited[id]; cancel != nil {
+		cancel(nil)
+	}
+	delete(a.waited, id)
 }
 
 // stopReading makes the next read fail.
@@ -173,6 +215,9 @@ func (a *answering) read(ctx context.Context) error {
 			if f.waits > 0 {
 				f.due = time.Now().Add(time.Duration(f.waits) * time.Millisecond)
 			}
+			if f.kind == frameCall {
+				a.await(f.id)
+			}
 			select {
 			case a.calls <- f:
 			default:
@@ -180,6 +225,8 @@ func (a *answering) read(ctx context.Context) error {
 			}
 		case framePing:
 			a.out.add(appendFrame(nil, framePong, f.id, nil, nil))
+		case frameCancel:
+			a.giveUp(f.id)
 		case frameReply, frameFailed, framePong:
 			return fmt.Errorf("a frame of kind %d from the side that calls", f.kind)
 		}
@@ -192,7 +239,9 @@ func (a *answering) hand(ctx context.Context) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for f := range a.calls {
-		if refusal := a.refuse(ctx, f); refusal != nil {
+		ctx, refusal := a.admit(ctx, f)
+		if refusal != nil {
+			a.settle(f.id)
 			a.out.add(failedFrame(f.id, refusal))
 			continue
 		}
@@ -201,21 +250,28 @@ func (a *answering) hand(ctx context.Context) {
 		accept := sync.OnceFunc(func() { close(accepted) })
 		running.Go(func() {
 			defer accept()
+			defer a.settle(f.id)
 			a.answer(context.WithValue(ctx, acceptedKey{}, accept), f)
 		})
 		<-accepted
 	}
 }
 
-// refuse says why a call is not handed over, if so: certainly it was not carried out.
-func (a *answering) refuse(ctx context.Context, f frame) *protocol.Error {
+// admit is the context for a call, or says why it is not handed over: certainly it was not carried out then.
+func (a *answering) admit(ctx context.Context, f frame) (context.Context, *protocol.Error) {
 	switch {
 	case ctx.Err() != nil:
-		return protocol.Errorf(protocol.CodeUnavailable, "the other node is stopping")
+		return nil, protocol.Errorf(protocol.CodeUnavailable, "the other node is stopping")
 	case !f.due.IsZero() && !time.Now().Before(f.due):
-		return protocol.Errorf(protocol.CodeUnavailable, "the other node is too busy: the call came too late to its turn")
+		return nil, protocol.Errorf(protocol.CodeUnavailable, "the other node is too busy: the call came too late to its turn")
+	case f.kind == frameSend:
+		return ctx, nil
 	}
-	return nil
+	ctx, ok := a.begin(ctx, f.id)
+	if !ok {
+		return nil, protocol.Errorf(protocol.CodeUnavailable, "not carried out: %w", errGivenUp)
+	}
+	return ctx, nil
 }
 
 func (a *answering) answer(ctx context.Context, f frame) {
@@ -236,7 +292,11 @@ func (a *answering) answer(ctx context.Context, f frame) {
 		return
 	}
 	var e *protocol.Error
-	if !errors.As(err, &e) {
+	switch {
+	case errors.As(err, &e):
+	case errors.Is(context.Cause(ctx), errGivenUp): // nobody reads the answer, and nothing is wrong
+		e = protocol.OutcomeUnknownf("%w", err)
+	default:
 		a.Logger.Error("a call from another node failed", "from", a.From, "lane", a.Hello.Lane.String(), "method", f.method, "error", err)
 		e = &protocol.Error{Code: protocol.CodeInternal, Message: "the other node failed; see its log", OutcomeUnknown: true}
 	}
