@@ -125,7 +125,7 @@ func parseURL(name, rest string) (Route, error) {
 	if err != nil {
 		return Route{}, err
 	}
-	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	path := strings.TrimRight(u.EscapedPath(), "/")
 	if path == "" {
 		path = s.path
 	}

@@ -66,7 +66,7 @@ func TestParseRefuses(t *testing.T) {
 
 // Whatever Parse returns, dialling can take apart, and parsing it again changes nothing.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"chat.example.com:8443", "wss://a/ws", "http://[::1]:80/lp", "tcp://1.2.3.4", "例え.jp", "tls://a/%2e%2e", "https://a//b?c", "\x880"} {
+	for _, s := range []string{"chat.example.com:8443", "wss://a/ws", "http://[::1]:80/lp", "tcp://1.2.3.4", "例え.jp", "tls://a/%2e%2e", "https://a//b?c", "\x880", "http://0//"} {
 		f.Add(s, true)
 	}
 	f.Fuzz(func(t *testing.T, s string, plain bool) {
