@@ -9,7 +9,7 @@ GO ?= go
 # Tools are pinned in a module of their own, so that what they need is no dependency of the server.
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 # How long each fuzz target runs; how long each combination of "make bench" is measured; where the benchmark keeps its data.
-FUZZTIME ?= 6s
+FUZZTIME ?= 4s
 CELL ?= 10s
 BENCHDIR ?= .
 CLUSTERCELL ?= 6s

@@ -147,6 +147,7 @@ func knowledgeOf(metrics string) knowledge {
 // TestRecordedOverNodes replays the conversations that were recorded with the C++ servers against three nodes, each client at another one than the client
 // before it.
 func TestRecordedOverNodes(t *testing.T) {
+	onceOnly(t)
 	dir := filepath.Join(scriptsDir, "legacy")
 	r := NewRunner(t, dir, false)
 	r.Servers = &spread{t: t}
@@ -163,6 +164,7 @@ var ofOneServer = map[string]string{
 
 // TestScriptsOverNodes plays the conversations of testdata/scripts in the same way: some of them, or with TT_SOAK=1 all that can be.
 func TestScriptsOverNodes(t *testing.T) {
+	onceOnly(t)
 	chosen := []string{"chat", "read_position", "session_devices", "session_resume"}
 	for _, s := range readScripts(t, scriptsDir) {
 		if why := ofOneServer[s.Name]; why != "" || !soak() && !slices.Contains(chosen, s.Name) {

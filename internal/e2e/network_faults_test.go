@@ -56,6 +56,7 @@ type saying struct {
 // TestFaultyNetwork: 2 % loss, a round trip of 90 ms and blackouts of 5 s, which all transports go through at the same time: every message arrives
 // once and in order, and is stored once. It reports how long each transport needs to recover. TT_SOAK=1 has ten blackouts.
 func TestFaultyNetwork(t *testing.T) {
+	onceOnly(t)
 	if !soak() {
 		t.Parallel()
 	}

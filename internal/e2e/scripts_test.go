@@ -69,6 +69,7 @@ func TestScripts(t *testing.T) {
 // TestRecorded replays the conversations that were recorded with the C++ servers, byte for byte from the clients' side, over every transport. They
 // are one conversation in many files, in one world; testdata/scripts/legacy/MAPPING.md says how what they hold is compared.
 func TestRecorded(t *testing.T) {
+	onceOnly(t)
 	dir := filepath.Join(scriptsDir, "legacy")
 	vias := Transports()
 	if *update {
