@@ -7,11 +7,11 @@
 // # Rules
 //
 //   - A node id is never used twice: ids are random, and a node that was removed has to join anew.
-//   - A join token is used once. The leader remembers it and tells the members, each of which remembers it too; so it is forgotten only
-//     when all of them restart within the token's life.
+//   - A join token is used once. The leader remembers it and tells the members, each of which remembers it too; and the node's id shows it,
+//     so it is forgotten only when its node was removed again and all of them restart within the token's life.
 //   - A non-voter gets its vote when it has stayed close to the commit index for a while; one at a time, up to MaxVoters.
 //   - Nobody is removed if those that answer now are not a majority of the voters that are left, unless an operator insists.
-//   - A node that is not a member is refused at the node port and cut off, except for a moment while it joins.
+//   - A node that was removed is refused at the node port and cut off. One that this node has not read of is not: this node may be behind.
 //
 // # Calls between nodes
 //

@@ -175,7 +175,7 @@ func (m *Manager) count(members []Member) {
 	}
 }
 
-// oustedAfter is how long most others have to refuse this node before it believes them: one that is behind refuses newcomers.
+// oustedAfter is how long most others have to refuse this node before it believes them without proof.
 const oustedAfter = 10 * time.Second
 
 // noticeOusting finds out that this node was removed: it reads so in the log, or, if it was away then, the others refuse it.

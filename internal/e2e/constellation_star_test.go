@@ -88,6 +88,7 @@ const (
 	callBus       uint8 = 2
 	callPoll      uint8 = 4
 	starHeartbeat       = 600 * time.Millisecond
+	starReminder        = 250 * time.Millisecond
 	starPing            = 500 * time.Millisecond
 )
 
@@ -181,7 +182,7 @@ func (l *life) openStore(ctx context.Context) error {
 		Fatal:  func(err error) { l.c.fail("%s: the store cannot go on: %v", l.star.place, err) },
 		Tuning: l.c.tuning,
 	}
-	conf.Tuning.Heartbeat = starHeartbeat
+	conf.Tuning.Heartbeat, conf.Tuning.CommitTimeout = starHeartbeat, starReminder
 	if !l.isGuest {
 		conf.Bootstrap = []raftstore.Member{{ID: own, Address: l.address()}}
 	}
