@@ -42,6 +42,13 @@ const (
 	KindDeleteMessage     CommandKind = 20
 	KindBurnDue           CommandKind = 21
 	KindRaiseLevel        CommandKind = 22
+	KindSetIdentity       CommandKind = 23
+	KindAddInvitation     CommandKind = 24
+	KindSetPeer           CommandKind = 25
+	KindReceiveEvent      CommandKind = 26
+	KindAckEvents         CommandKind = 27
+	KindSweepFederation   CommandKind = 28
+	KindAddAlias          CommandKind = 29
 )
 
 // SendMessage stores a message and gives it the next id of its conversation [TT-MSG-4]. A repeat of a ClientMsgID of

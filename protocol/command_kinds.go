@@ -66,6 +66,27 @@ func (*BurnDue) Kind() CommandKind { return KindBurnDue }
 // Kind is KindRaiseLevel.
 func (*RaiseLevel) Kind() CommandKind { return KindRaiseLevel }
 
+// Kind is KindSetIdentity.
+func (*SetIdentity) Kind() CommandKind { return KindSetIdentity }
+
+// Kind is KindAddInvitation.
+func (*AddInvitation) Kind() CommandKind { return KindAddInvitation }
+
+// Kind is KindSetPeer.
+func (*SetPeer) Kind() CommandKind { return KindSetPeer }
+
+// Kind is KindReceiveEvent.
+func (*ReceiveEvent) Kind() CommandKind { return KindReceiveEvent }
+
+// Kind is KindAckEvents.
+func (*AckEvents) Kind() CommandKind { return KindAckEvents }
+
+// Kind is KindSweepFederation.
+func (*SweepFederation) Kind() CommandKind { return KindSweepFederation }
+
+// Kind is KindAddAlias.
+func (*AddAlias) Kind() CommandKind { return KindAddAlias }
+
 // NewCommand is an empty command of the given kind to decode into; nil if the kind is not known.
 func NewCommand(k CommandKind) Command {
 	switch k {
@@ -113,6 +134,20 @@ func NewCommand(k CommandKind) Command {
 		return new(BurnDue)
 	case KindRaiseLevel:
 		return new(RaiseLevel)
+	case KindSetIdentity:
+		return new(SetIdentity)
+	case KindAddInvitation:
+		return new(AddInvitation)
+	case KindSetPeer:
+		return new(SetPeer)
+	case KindReceiveEvent:
+		return new(ReceiveEvent)
+	case KindAckEvents:
+		return new(AckEvents)
+	case KindSweepFederation:
+		return new(SweepFederation)
+	case KindAddAlias:
+		return new(AddAlias)
 	}
 	return nil
 }

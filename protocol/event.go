@@ -110,3 +110,22 @@ func (OfflineFileAdded) isEvent() {}
 func (DirectoryChanged) isEvent() {}
 func (AccessRevoked) isEvent()    {}
 func (Jumped) isEvent()           {}
+
+// MessageStateChanged: something became known of what happened to a message on its way to another cluster.
+type MessageStateChanged struct {
+	Conversation Conversation
+	ID           MsgID
+	From         UserID // its author, who is told
+	State        uint8  // as in the chat extension's STATE
+	HubSeq       uint64 // its place in a group of several clusters, once it has one
+	Reason       string // for people
+}
+
+func (MessageStateChanged) isEvent() {}
+
+// FederationQueued: something waits for another cluster. Not replayed: who sends looks at what waits when it begins.
+type FederationQueued struct {
+	Cluster [16]byte
+}
+
+func (FederationQueued) isEvent() {}

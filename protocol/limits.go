@@ -113,3 +113,14 @@ func checkLoginName(s string) error {
 	}
 	return CheckName("login name", s, MaxLoginName)
 }
+
+// Truncate shortens s to at most so many bytes, at the end of a character.
+func Truncate(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:max(most, 0)]
+}

@@ -29,6 +29,8 @@ type User struct {
 	Created    Time       `cbor:"13,keyasint,omitempty"`
 	Updated    Time       `cbor:"14,keyasint,omitempty"` // moves whenever a directory listing has to show the user again
 	Revoked    Cursor     `cbor:"15,keyasint,omitempty"` // log index of the last command that ended all sessions of the user
+	Remote     bool       `cbor:"16,keyasint,omitempty"` // of another cluster; the id is an alias
+	Address    string     `cbor:"17,keyasint,omitempty"` // user@domain; only of remote ones
 }
 
 // Department is a node of the company's tree.

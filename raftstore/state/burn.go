@@ -184,7 +184,7 @@ func (m *machine) burnDue(s *step, c *protocol.BurnDue) (any, error) {
 		if t > s.now {
 			break
 		}
-		burned, looked, err := s.burnRow([dueKeyLen]byte(key), t, b)
+		burned, looked, err := m.burnRow(s, [dueKeyLen]byte(key), t, b)
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +197,7 @@ func (m *machine) burnDue(s *step, c *protocol.BurnDue) (any, error) {
 }
 
 // burnRow deals with one row of bDue.
-func (s *step) burnRow(key [dueKeyLen]byte, t protocol.Time, b []byte) (burned, looked int, err error) {
+func (m *machine) burnRow(s *step, key [dueKeyLen]byte, t protocol.Time, b []byte) (burned, looked int, err error) {
 	r, single, err := unpackDue(b)
 	if err != nil {
 		return 0, 0, badRow(bDue, key[:], err)
@@ -223,7 +223,10 @@ func (s *step) burnRow(key [dueKeyLen]byte, t protocol.Time, b []byte) (burned, 
 	if row.extras.BurnAfter == 0 {
 		return 0, 0, badRow(bDue, key[:], errDue)
 	}
-	return 1, 1, s.erase(at, &row, protocol.Burned, 0, nil)
+	if err := s.erase(at, &row, protocol.Burned, 0, nil); err != nil {
+		return 0, 1, err
+	}
+	return 1, 1, m.tellDelete(s, at, &row, protocol.Burned, 0, nil)
 }
 
 // findOlder notes the messages to be burned that were sent before burning began, some at a time, and reports whether there

@@ -41,6 +41,14 @@ func samples() []protocol.Command {
 		&protocol.DeleteMessage{Actor: 1, Session: s, ID: 3, Deletion: protocol.Recalled, Within: 4},
 		&protocol.BurnDue{Limit: 5},
 		&protocol.RaiseLevel{To: 2},
+		&protocol.SetIdentity{Identity: []byte("i"), After: 2},
+		&protocol.AddInvitation{Hash: [32]byte{1}, Expires: 2},
+		&protocol.SetPeer{Cluster: [16]byte{1}, Peer: []byte("p"), After: 2, Invitation: [32]byte{3}},
+		&protocol.ReceiveEvent{Cluster: [16]byte{1}, Epoch: 2, Lane: 3, Sequence: 4, Event: []byte("e"), Key: [8]byte{5}, Sig: []byte("s"),
+			Bad: &protocol.Refusal{Sequence: 6, Code: 7, Text: "t"}},
+		&protocol.AckEvents{Cluster: [16]byte{1}, Epoch: 2, Lane: 3, Sequence: 4, Refused: []protocol.Refusal{{Sequence: 5, Code: 6, Text: "t"}}},
+		&protocol.SweepFederation{},
+		&protocol.AddAlias{Cluster: [16]byte{1}, User: 2, Profile: []byte("p")},
 		&protocol.SendMessage{From: 1, To: s, Type: protocol.MsgGroupText, Data: []byte("x"), ClientMsgID: protocol.ClientMsgID{1, 2}, Extras: someExtras()},
 	}
 }

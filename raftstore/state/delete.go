@@ -28,7 +28,10 @@ func (m *machine) deleteMessage(s *step, c *protocol.DeleteMessage) error {
 	if err := mayDelete(s, c, &row, g); err != nil {
 		return err
 	}
-	return s.erase(at, &row, c.Deletion, c.Actor, g)
+	if err := s.erase(at, &row, c.Deletion, c.Actor, g); err != nil {
+		return err
+	}
+	return m.tellDelete(s, at, &row, c.Deletion, c.Actor, g)
 }
 
 // lookForDeletion finds the message that is meant. One that the actor can't see is not there for him, nor are its group

@@ -50,6 +50,9 @@ func (m *machine) createGroup(s *step, c *protocol.CreateGroup) (any, error) {
 	if len(members) > protocol.MaxGroupMembers {
 		return nil, tooLarge("a group has at most %d members", protocol.MaxGroupMembers)
 	}
+	if err := m.checkClusters(s.txn, members); err != nil {
+		return nil, err
+	}
 	id, err := s.nextID(metaGroups)
 	if err != nil {
 		return nil, err
@@ -67,7 +70,10 @@ func (m *machine) createGroup(s *step, c *protocol.CreateGroup) (any, error) {
 		return nil, err
 	}
 	s.emit(protocol.GroupCreated{Actor: c.Actor, Group: g.ID, Members: members})
-	return protocol.CreateGroupResult{Group: g.ID, Members: members}, m.saveGroup(s, g, members)
+	if err := m.saveGroup(s, g, members); err != nil {
+		return nil, err
+	}
+	return protocol.CreateGroupResult{Group: g.ID, Members: members}, m.tellGroup(s, &g, nil, members)
 }
 
 // present returns those of ids who exist and have not left, ascending, each once.
@@ -97,6 +103,9 @@ func (m *machine) changeMembers(s *step, c *protocol.ChangeMembers) (any, error)
 	if err := m.mayChange(s.txn, r, c); err != nil {
 		return nil, err
 	}
+	if r.group.ID >= protocol.MaxLocalID && (c.Actor == 0 || len(c.Members) != 1 || c.Members[0] != c.Actor) {
+		return nil, forbidden("the members of group %d are for another office to change", c.Group)
+	}
 	changed, err := m.affected(s.txn, r, c)
 	if err != nil {
 		return nil, err
@@ -107,13 +116,30 @@ func (m *machine) changeMembers(s *step, c *protocol.ChangeMembers) (any, error)
 	if c.Change == protocol.MembersAdd && len(r.members)+len(changed) > protocol.MaxGroupMembers {
 		return nil, tooLarge("a group has at most %d members", protocol.MaxGroupMembers)
 	}
+	if c.Change == protocol.MembersAdd {
+		if err := m.checkClusters(s.txn, applyChange(r.members, c.Change, changed)); err != nil {
+			return nil, err
+		}
+	}
+	members, err := m.changeAs(s, r, changeRow{c.Actor, c.Change, changed}, c.Origin)
+	return protocol.ChangeMembersResult{Current: members, Changed: changed}, err
+}
+
+// changeAs changes the members of a group, and tells the other clusters that have some.
+func (m *machine) changeAs(s *step, r *roster, c changeRow, origin protocol.ConnID) ([]protocol.UserID, error) {
 	g := r.group
 	g.Version++
-	members, err := m.moveMembers(s, &g, r.members, changeRow{c.Actor, c.Change, changed}, c.Origin)
+	members, err := m.moveMembers(s, &g, r.members, c, origin)
 	if err != nil {
 		return nil, err
 	}
-	return protocol.ChangeMembersResult{Current: members, Changed: changed}, m.saveGroup(s, g, members)
+	if err := m.saveGroup(s, g, members); err != nil {
+		return nil, err
+	}
+	if g.ID >= protocol.MaxLocalID {
+		return members, m.tellLeave(s, g.ID, c)
+	}
+	return members, m.tellGroup(s, &g, r.members, members)
 }
 
 // mayChange: members may add to temporary groups, everybody may leave, all else is for the creator and the operator.
@@ -207,6 +233,9 @@ func (m *machine) editGroup(s *step, c *protocol.EditGroup) error {
 	if err != nil {
 		return err
 	}
+	if c.Group >= protocol.MaxLocalID {
+		return forbidden("group %d is for another office to edit", c.Group)
+	}
 	g, members := r.group, r.members
 	replace(&g.Name, c.Name)
 	replace(&g.Avatar, c.Avatar)
@@ -237,7 +266,10 @@ func (m *machine) editGroup(s *step, c *protocol.EditGroup) error {
 			return err
 		}
 	}
-	return m.saveGroup(s, g, members)
+	if err := m.saveGroup(s, g, members); err != nil {
+		return err
+	}
+	return m.tellGroup(s, &g, r.members, members)
 }
 
 // shieldGroup is for members only [TT-GROUP-8].

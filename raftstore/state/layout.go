@@ -13,34 +13,50 @@ import (
 type bucketID uint8
 
 const (
-	bMeta     bucketID = iota // name → counters, format, marks of the dedupe window
-	bLog                      // Position → message row; append-only
-	bConv                     // conversation → head
-	bSparse                   // conversation, id/64 → Position of the message with that id (ids divisible by 64)
-	bSession                  // user, session type, session id → session row
-	bDedupe                   // user, client_msg_id → Position, seconds; older than the window kept in memory
-	bUser                     // UserID → user row
-	bLogin                    // login name → UserID
-	bPassword                 // UserID → stored hash
-	bUpdated                  // User.Updated, UserID → nothing
-	bProfile                  // Position, kind → UserID: the last change of each signature and avatar
-	bDept                     // DeptID → department row
-	bGroup                    // GroupID → group row
-	bMember                   // GroupID, UserID → Position of joining; only present members
-	bChange                   // GroupID, Position → change row
-	bDevice                   // UserID → device row
-	bToken                    // token → UserID
-	bFile                     // receiver, Position → file row
-	bRevoked                  // UserID, scope, device → revoked row
-	bDeletion                 // conversation, Position, id → deletion row
-	bUnburned                 // reader, author, id → Position, seconds; messages to be burned that are not read
-	bDue                      // time, Position → what burns then, see dueRow
+	bMeta       bucketID = iota // name → counters, format, marks of the dedupe window
+	bLog                        // Position → message row; append-only
+	bConv                       // conversation → head
+	bSparse                     // conversation, id/64 → Position of the message with that id (ids divisible by 64)
+	bSession                    // user, session type, session id → session row
+	bDedupe                     // user, client_msg_id → Position, seconds; older than the window kept in memory
+	bUser                       // UserID → user row
+	bLogin                      // login name → UserID
+	bPassword                   // UserID → stored hash
+	bUpdated                    // User.Updated, UserID → nothing
+	bProfile                    // Position, kind → UserID: the last change of each signature and avatar
+	bDept                       // DeptID → department row
+	bGroup                      // GroupID → group row
+	bMember                     // GroupID, UserID → Position of joining; only present members
+	bChange                     // GroupID, Position → change row
+	bDevice                     // UserID → device row
+	bToken                      // token → UserID
+	bFile                       // receiver, Position → file row
+	bRevoked                    // UserID, scope, device → revoked row
+	bDeletion                   // conversation, Position, id → deletion row
+	bUnburned                   // reader, author, id → Position, seconds; messages to be burned that are not read
+	bDue                        // time, Position → what burns then, see dueRow
+	bPeer                       // ClusterID → fed.Peer
+	bInvitation                 // hash of an invitation's secret → when it expires
+	bLane                       // ClusterID, lane → lane row
+	bOut                        // ClusterID, lane, sequence → event on its way
+	bAlias                      // kind, alias → ClusterID, id there
+	bRef                        // ClusterID, kind, id there → alias
+	bOrigin                     // event id → Position of the message from abroad
+	bFate                       // Position of a message → fate row
+	bChain                      // GroupID → end of the chain of a group of several clusters
+	bHub                        // GroupID, hub_seq → hub row
+	bHubVersion                 // GroupID of a group abroad → version at its hub
+	bTold                       // ClusterID, kind, UserID → User.Updated that the peer knows
+	bProfileAt                  // alias of a user → when his profile was changed at home
+	bDead                       // ClusterID, Position, lane → dead letter
 	numBuckets
 )
 
 func (id bucketID) name() string {
 	return [numBuckets]string{"meta", "log", "conv", "sparse", "session", "dedupe", "user", "login", "password", "updated",
-		"profile", "dept", "group", "member", "change", "device", "token", "file", "revoked", "deletion", "unburned", "due"}[id]
+		"profile", "dept", "group", "member", "change", "device", "token", "file", "revoked", "deletion", "unburned", "due",
+		"fed-peer", "fed-invitation", "fed-lane", "fed-out", "fed-alias", "fed-ref", "fed-origin", "fed-fate", "fed-chain", "fed-hub", "fed-hub-version",
+		"fed-told", "fed-profile", "fed-dead"}[id]
 }
 
 const (

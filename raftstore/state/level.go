@@ -11,11 +11,13 @@ import (
 //
 //	1 all that was there before levels, but for what is in 2
 //	2 recalling and burning: DeleteMessage, BurnDue, messages to be burned
-const Level = levelDeleting
+//	3 federation: SetIdentity, and all that follows from it
+const Level = levelFederation
 
 const (
-	levelFirst    protocol.Level = 1
-	levelDeleting protocol.Level = 2
+	levelFirst      protocol.Level = 1
+	levelDeleting   protocol.Level = 2
+	levelFederation protocol.Level = 3
 )
 
 // LevelError is why a node can't go on, or start: its cluster uses a level that its program does not know, or may not use.
@@ -99,6 +101,9 @@ func needs(c protocol.Command) (level protocol.Level, what string) {
 		return levelDeleting, "recalling and burning"
 	case *protocol.BurnDue:
 		return levelDeleting, "burning"
+	case *protocol.SetIdentity, *protocol.AddInvitation, *protocol.SetPeer, *protocol.ReceiveEvent, *protocol.AckEvents, *protocol.SweepFederation,
+		*protocol.AddAlias:
+		return levelFederation, "federation"
 	case *protocol.SendMessage:
 		if c.Extras.BurnAfter != 0 {
 			return levelDeleting, "burning"

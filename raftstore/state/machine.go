@@ -34,6 +34,7 @@ type machine struct {
 	burns   bool           // messages sent from here on burn: BurnDue came
 	highest protocol.Level // what this program may use
 	level   atomic.Uint32  // what the cluster uses; written by the apply goroutine only
+	abroad  abroad
 }
 
 var _ raftstore.Machine = (*machine)(nil)
@@ -58,6 +59,10 @@ const (
 	metaBurning = "burning"       // burning row; there is none before BurnDue
 	metaDeleted = "last-deletion" // Position; nothing after it need be looked for in bDeletion
 	metaLevel   = "level"         // what the cluster uses; see txn.level for when there is none
+
+	metaIdentity    = "fed-identity" // fed.Identity; there is none before SetIdentity
+	metaAliasUsers  = "fed-users"    // aliases given
+	metaAliasGroups = "fed-groups"
 )
 
 // Open prepares the buckets of a new database, migrates one of an older format, refuses one of a newer, and reads what is
@@ -79,6 +84,9 @@ func (m *machine) Open(tx *bbolt.Tx) error {
 	if m.time, err = t.newestTime(); err != nil {
 		return err
 	}
+	if m.abroad, err = openAbroad(t); err != nil {
+		return err
+	}
 	m.window, err = openDedupe(t, m.span)
 	return err
 }
@@ -88,10 +96,8 @@ func (m *machine) checkFormat(t *txn) error {
 		return m.create(t)
 	}
 	switch v := t.number(metaFormat); v {
-	case formatVersion:
-		return nil
-	case 1, 2:
-		return m.create(t) // what came since then is new buckets and rows only
+	case formatVersion, 1, 2:
+		return m.create(t) // what came since then is new buckets and rows only; empty ones are nothing to an older program
 	default:
 		return fmt.Errorf("the state is of format %d, made by %q, and this is %q, which knows format %d: run a version that knows format %d, or start with an empty data directory",
 			v, t.row(bMeta, []byte(metaProgram)), m.program, formatVersion, v)
@@ -216,7 +222,7 @@ func (m *machine) execute(s *step, cmd protocol.Command) (any, error) {
 	case *protocol.EditGroup:
 		return nil, m.editGroup(s, c)
 	case *protocol.FoundCluster:
-		return s.foundCluster(c)
+		return m.foundCluster(s, c)
 	case *protocol.RevokeSessions:
 		return nil, m.revokeSessions(s, c)
 	case *protocol.DeleteMessage:
@@ -225,6 +231,20 @@ func (m *machine) execute(s *step, cmd protocol.Command) (any, error) {
 		return m.burnDue(s, c)
 	case *protocol.RaiseLevel:
 		return nil, m.raiseLevel(s, c)
+	case *protocol.SetIdentity:
+		return nil, m.setIdentity(s, c)
+	case *protocol.AddInvitation:
+		return nil, m.addInvitation(s, c)
+	case *protocol.SetPeer:
+		return nil, m.setPeer(s, c)
+	case *protocol.ReceiveEvent:
+		return m.receiveEvent(s, c)
+	case *protocol.AckEvents:
+		return nil, m.ackEvents(s, c)
+	case *protocol.SweepFederation:
+		return m.sweepFederation(s)
+	case *protocol.AddAlias:
+		return m.addAlias(s, c)
 	}
 	return nil, fmt.Errorf("no way to execute %T", cmd)
 }

@@ -25,11 +25,15 @@ func (m *machine) sendMessage(s *step, c *protocol.SendMessage) (any, error) {
 			return s.repeated(c, at)
 		}
 	}
-	members, err := m.audience(s.txn, c.From, c.To)
+	g, err := m.audience(s.txn, c.From, c.To)
 	if err != nil {
 		return nil, err
 	}
 	conv := c.To.Conversation(c.From)
+	r, err := m.routeOf(s.txn, conv, c.From, g, len(c.Data)+wrapping)
+	if err != nil {
+		return nil, err
+	}
 	h, err := m.head(s.txn, conv)
 	if err != nil {
 		return nil, err
@@ -51,7 +55,16 @@ func (m *machine) sendMessage(s *step, c *protocol.SendMessage) (any, error) {
 	if err := m.noteUnburned(s, &row); err != nil {
 		return nil, err
 	}
-	s.emit(protocol.MessageSent{Message: row.message(s.at), Members: members})
+	sent := protocol.MessageSent{Message: row.message(s.at)}
+	if g != nil {
+		sent.Members = g.members
+	}
+	s.emit(sent)
+	if r.abroad() {
+		if err := m.tellMessage(s, &row, &r); err != nil {
+			return nil, err
+		}
+	}
 	return protocol.SendResult{ID: row.id, Time: row.time, At: s.at}, nil
 }
 
@@ -94,8 +107,11 @@ func (s *step) repeated(c *protocol.SendMessage, at protocol.Position) (any, err
 	return protocol.SendResult{ID: row.id, Time: row.time, At: at, Repeated: true}, nil
 }
 
-// audience checks that from may write to a session, and returns the members of a group.
-func (m *machine) audience(t *txn, from protocol.UserID, to protocol.Session) ([]protocol.UserID, error) {
+// audience checks that from may write to a session, and returns the group, nil if it is none.
+func (m *machine) audience(t *txn, from protocol.UserID, to protocol.Session) (*roster, error) {
+	if from >= protocol.MaxLocalID {
+		return nil, forbidden("user %d is of another cluster", from)
+	}
 	if err := m.employed(t, from); err != nil {
 		return nil, err
 	}
@@ -109,7 +125,7 @@ func (m *machine) audience(t *txn, from protocol.UserID, to protocol.Session) ([
 	if !g.has(from) {
 		return nil, forbidden("user %d is no member of group %d", from, to.ID)
 	}
-	return g.members, nil
+	return g, nil
 }
 
 // head reads a conversation's head through the cache, which only this goroutine uses.

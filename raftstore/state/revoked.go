@@ -25,7 +25,7 @@ func revokedKey(u protocol.UserID, scope protocol.RevokeScope, d protocol.Device
 }
 
 // foundCluster keeps what is there: whoever comes second gets what the first one brought.
-func (s *step) foundCluster(c *protocol.FoundCluster) (any, error) {
+func (m *machine) foundCluster(s *step, c *protocol.FoundCluster) (any, error) {
 	var none protocol.Cluster
 	if c.Cluster.ID == none.ID || c.Cluster.History == none.History || c.Cluster.TokenKey == none.TokenKey || c.Cluster.AddressKey == none.AddressKey {
 		return nil, invalid("a cluster needs an id, a history and keys")
@@ -40,6 +40,7 @@ func (s *step) foundCluster(c *protocol.FoundCluster) (any, error) {
 	case found:
 		return founded, nil
 	}
+	m.abroad.self = c.Cluster.ID
 	return c.Cluster, s.putRow(bMeta, []byte(metaCluster), c.Cluster)
 }
 

@@ -114,6 +114,9 @@ func (m *machine) read(s *step, row *sessionRow, v *sight, me protocol.UserID, u
 		return nil
 	}
 	peer := v.conv.Seen(me).Peer()
+	if err := m.tellMark(s, me, v.conv.Seen(me), v.conv, from, upTo); err != nil {
+		return err
+	}
 	if m.burns {
 		if err := s.startCountdown(dueRow{reader: me, author: peer, next: from, last: upTo}); err != nil {
 			return err

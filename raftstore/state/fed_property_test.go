@@ -1,0 +1,210 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"teamtalk/protocol"
+	"teamtalk/protocol/fed"
+)
+
+// said is one message of the property test.
+type said struct {
+	office int
+	author protocol.UserID
+	to     string // whose mailboxes it belongs into
+	what   string
+}
+
+// TestFederationProperties: offices say, read, delete, and change members, while links carry as little as they please, twice, or not at all, and
+// offices restart. Once everything was carried, each message is in each mailbox that it belongs into, once; what one author said is in his order; all offices
+// have the same chain of the group; and nothing of what was deleted is left anywhere.
+func TestFederationProperties(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t, 3)
+		defer w.close()
+		p := &play{rapid: rt, world: w}
+		p.begin()
+		rt.Repeat(map[string]func(*rapid.T){
+			"say to somebody": p.sayToOne, "say to the group": p.sayToGroup, "carry": p.carrySome, "restart": p.restart, "read": p.read, "delete": p.deleteOne,
+		})
+		for _, no := range w.settle() {
+			rt.Fatalf("refused: %+v", no)
+		}
+		p.judge()
+	})
+}
+
+// play is the players' memory.
+type play struct {
+	rapid *rapid.T
+	*world
+	group   protocol.GroupID // at the first office
+	said    []said
+	deleted map[string]bool
+	n       int
+}
+
+func (p *play) begin() {
+	p.deleted = map[string]bool{}
+	a, b, c := p.offices[0], p.offices[1], p.offices[2]
+	made, _ := a.do(&protocol.CreateGroup{Actor: 1, Type: protocol.GroupTemp, Name: "All", Members: []protocol.UserID{1, 2, a.person(b, 1), a.person(b, 2), a.person(c, 1)}}).(protocol.CreateGroupResult)
+	p.group = made.Group
+	p.settle()
+}
+
+func (p *play) draw(t *rapid.T, of int, what string) int {
+	return rapid.IntRange(0, of-1).Draw(t, what)
+}
+
+// pair are a user and somebody of another office.
+func (p *play) pair(t *rapid.T) (from, to int, author, reader protocol.UserID) {
+	from = p.draw(t, 3, "from")
+	to = (from + 1 + p.draw(t, 2, "to")) % 3
+	return from, to, protocol.UserID(1 + p.draw(t, 2, "author")), protocol.UserID(1 + p.draw(t, 2, "reader"))
+}
+
+func (p *play) sayToOne(t *rapid.T) {
+	from, to, author, reader := p.pair(t)
+	p.n++
+	what := fmt.Sprintf("m%d.", p.n)
+	o := p.offices[from]
+	o.say(author, protocol.WithUser(o.person(p.offices[to], reader)), what)
+	p.said = append(p.said, said{from, author, fmt.Sprintf("%d/%d", to, reader), what})
+}
+
+func (p *play) sayToGroup(t *rapid.T) {
+	from := p.draw(t, 3, "from")
+	o := p.offices[from]
+	p.n++
+	what := fmt.Sprintf("g%d.", p.n)
+	o.say(1, protocol.InGroup(o.group(p.offices[0], p.group)), what)
+	p.said = append(p.said, said{from, 1, "group", what})
+}
+
+// carrySome brings a few events of one lane over, perhaps some that were there before, and perhaps nobody hears that they arrived.
+func (p *play) carrySome(t *rapid.T) {
+	from, to, _, _ := p.pair(t)
+	a, b := p.offices[from], p.offices[to]
+	lane := fed.Lane(p.draw(t, 9, "lane"))
+	l := a.m.abroad.lanes[laneKey{b.id, lane}]
+	at := b.m.abroad.lanes[laneKey{a.id, lane}].in
+	first := min(max(1, at+1-uint64(p.draw(t, 3, "again"))), at+1)
+	if first <= l.swept || at == l.sent && first > at {
+		return
+	}
+	committed, refused := p.carry(a, b, lane, first, 1+p.draw(t, 4, "events"))
+	if rapid.Bool().Draw(t, "acknowledged") {
+		p.ack(a, b, lane, committed, refused)
+	}
+}
+
+func (p *play) restart(t *rapid.T) { p.offices[p.draw(t, 3, "office")].reopen() }
+
+func (p *play) read(t *rapid.T) {
+	from, to, author, reader := p.pair(t)
+	o := p.offices[from]
+	o.do(&protocol.MarkRead{User: author, Session: protocol.WithUser(o.person(p.offices[to], reader))})
+}
+
+func (p *play) deleteOne(t *rapid.T) {
+	if len(p.said) == 0 {
+		return
+	}
+	m := p.said[p.draw(t, len(p.said), "which")]
+	o := p.offices[m.office]
+	with := protocol.InGroup(o.group(p.offices[0], p.group))
+	if m.to != "group" {
+		var to int
+		var reader protocol.UserID
+		if _, err := fmt.Sscanf(m.to, "%d/%d", &to, &reader); err != nil {
+			t.Fatal(err)
+		}
+		with = protocol.WithUser(o.person(p.offices[to], reader))
+	}
+	msgs, err := o.History(m.author, with, 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, msg := range msgs {
+		if string(msg.Data) == m.what {
+			o.do(&protocol.DeleteMessage{Actor: m.author, Session: with, ID: msg.ID, Deletion: protocol.Recalled, Within: 1 << 50})
+			p.deleted[m.what] = true
+		}
+	}
+}
+
+// judge compares every mailbox with what was said.
+func (p *play) judge() {
+	for i, o := range p.offices {
+		p.judgeGroup(i, o)
+		for what := range p.deleted {
+			if holds(o, what) {
+				p.rapid.Fatalf("%s still has %q, which was deleted", o.name, what)
+			}
+		}
+		for j, other := range p.offices {
+			if i == j {
+				continue
+			}
+			for me := protocol.UserID(1); me <= 2; me++ {
+				for peer := protocol.UserID(1); peer <= 2; peer++ {
+					p.judgePair(i, j, o, other, me, peer)
+				}
+			}
+		}
+	}
+	order := hubOrder(p.offices[0], p.group)
+	for _, o := range p.offices[1:] {
+		if got := hubOrder(o, o.group(p.offices[0], p.group)); !slices.Equal(got, order) {
+			p.rapid.Fatalf("%s has another order: %d places, the hub has %d", o.name, len(got), len(order))
+		}
+	}
+}
+
+func (p *play) judgePair(i, j int, o, other *office, me, peer protocol.UserID) {
+	all := o.texts(me, protocol.WithUser(o.person(other, peer)))
+	for _, side := range []struct {
+		office int
+		author protocol.UserID
+		to     string
+	}{{i, me, fmt.Sprintf("%d/%d", j, peer)}, {j, peer, fmt.Sprintf("%d/%d", i, me)}} {
+		p.compare(o, all, side.office, side.author, func(m *said) bool { return m.to == side.to })
+	}
+}
+
+func (p *play) judgeGroup(_ int, o *office) {
+	all := o.texts(1, protocol.InGroup(o.group(p.offices[0], p.group)))
+	for i := range p.offices {
+		p.compare(o, all, i, 1, func(m *said) bool { return m.to == "group" })
+	}
+}
+
+// compare looks for what an author said in a mailbox: all of it, once, in his order; of what was deleted nothing, or where it was.
+func (p *play) compare(o *office, mailbox []string, office int, author protocol.UserID, belongs func(*said) bool) {
+	name := fmt.Sprintf("%s%d: ", officeName(office), author)
+	var want, got []string
+	for k := range p.said {
+		if m := &p.said[k]; m.office == office && m.author == author && belongs(m) && !p.deleted[m.what] {
+			want = append(want, name+m.what)
+		}
+	}
+	for _, line := range mailbox {
+		if strings.HasPrefix(line, name) && !strings.HasSuffix(line, "(deleted)") {
+			got = append(got, line)
+		}
+	}
+	if !slices.Equal(want, got) {
+		p.rapid.Fatalf("at %s of %s\nwant %v\ngot  %v", o.name, name, want, got)
+	}
+}
+
+func (w *world) close() {
+	for _, o := range w.offices {
+		o.node.close()
+	}
+}
