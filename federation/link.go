@@ -14,8 +14,8 @@ import (
 	"teamtalk/protocol/fed"
 )
 
-// State is what a link reads and changes of this cluster: the replicated state.
-type State interface {
+// linkState is what a link reads and changes of this cluster: the replicated state.
+type linkState interface {
 	FedOut(peer fed.ClusterID, lane fed.Lane, from uint64, events, size int) (out [][]byte, epoch uint64, err error)
 	FedLanes(peer fed.ClusterID) ([]fed.LaneStatus, error)
 	// Start hands a command to the log; those started by one caller keep their order.
@@ -37,7 +37,7 @@ const (
 // link is one connection with a peer after both said hello, for as long as it lasts.
 type link struct {
 	wire   Wire
-	state  State
+	state  linkState
 	self   fed.Signer
 	epoch  uint64 // of this side's outbox
 	peer   fed.ClusterID

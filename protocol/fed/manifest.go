@@ -31,6 +31,9 @@ type Versions struct {
 	Most  uint16 `cbor:"2,keyasint"`
 }
 
+// ALPN names the protocol in handshakes of TLS [FED-TR-1].
+const ALPN = "tt-fed/1"
+
 // Current is what this program speaks.
 func Current() Versions { return Versions{1, 1} }
 
