@@ -13,16 +13,22 @@ import (
 type Keys struct {
 	// Doc defines them, one a line: "- **[KEY]** …".
 	Doc string
+	// Prefix is what all of them begin with, before a hyphen, a topic and a number.
+	Prefix string
 	// Scripts is the folder whose files count as tests.
 	Scripts string
 	// NotCode are folders whose Go files neither obey nor check a rule.
 	NotCode []string
 }
 
-var (
-	keyDefinition = regexp.MustCompile(`^- \*\*\[(TT-[A-Z0-9]+-[0-9]+)\]\*\* `)
-	keyMention    = regexp.MustCompile(`\bTT-[A-Z0-9]+-[0-9]+\b`)
-)
+func (k *Keys) pattern() string { return k.Prefix + `-[A-Z0-9]+-[0-9]+` }
+
+// definition matches a line of Doc that defines a key.
+func (k *Keys) definition() *regexp.Regexp {
+	return regexp.MustCompile(`^- \*\*\[(` + k.pattern() + `)\]\*\* `)
+}
+
+func (k *Keys) mention() *regexp.Regexp { return regexp.MustCompile(`\b` + k.pattern() + `\b`) }
 
 // CheckKeys finds rules that no code or no test cites, rules defined twice, and citations of rules that do not exist.
 func CheckKeys(t *Tree, k Keys) ([]Problem, error) {
@@ -35,15 +41,16 @@ func CheckKeys(t *Tree, k Keys) ([]Problem, error) {
 		problems = append(problems, Problem{Check: "keys", Where: key, Text: text})
 	}
 	var keys []string
+	definition, mention := k.definition(), k.mention()
 	for line := range strings.Lines(string(doc)) {
-		if m := keyDefinition.FindStringSubmatch(line); m != nil {
+		if m := definition.FindStringSubmatch(line); m != nil {
 			if slices.Contains(keys, m[1]) {
 				add(m[1], k.Doc+": "+m[1]+" is defined twice")
 			}
 			keys = append(keys, m[1])
 		}
 	}
-	code, tests, err := t.citations(k)
+	code, tests, err := t.citations(k, mention)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +63,7 @@ func CheckKeys(t *Tree, k Keys) ([]Problem, error) {
 		}
 	}
 	everywhere := map[string]string{}
-	for _, cited := range []map[string]string{mentions(k.Doc, doc), tests, code} {
+	for _, cited := range []map[string]string{mentions(mention, k.Doc, doc), tests, code} {
 		for key, file := range cited {
 			everywhere[key] = file
 		}
@@ -71,7 +78,7 @@ func CheckKeys(t *Tree, k Keys) ([]Problem, error) {
 }
 
 // citations maps each key cited in code, and each cited in tests, to a file that cites it.
-func (t *Tree) citations(k Keys) (code, tests map[string]string, err error) {
+func (t *Tree) citations(k Keys, mention *regexp.Regexp) (code, tests map[string]string, err error) {
 	code, tests = map[string]string{}, map[string]string{}
 	t.eachFile(func(p *Package, f *File) {
 		into := code
@@ -80,7 +87,7 @@ func (t *Tree) citations(k Keys) (code, tests map[string]string, err error) {
 		} else if slices.ContainsFunc(k.NotCode, func(dir string) bool { return within(p.Dir, dir) }) {
 			return
 		}
-		for key, file := range mentions(f.Path, f.Text) {
+		for key, file := range mentions(mention, f.Path, f.Text) {
 			into[key] = file
 		}
 	})
@@ -92,7 +99,7 @@ func (t *Tree) citations(k Keys) (code, tests map[string]string, err error) {
 			return err
 		}
 		text, err := fs.ReadFile(t.fsys, p)
-		for key, file := range mentions(p, text) {
+		for key, file := range mentions(mention, p, text) {
 			tests[key] = file
 		}
 		return err
@@ -100,9 +107,9 @@ func (t *Tree) citations(k Keys) (code, tests map[string]string, err error) {
 	return code, tests, err
 }
 
-func mentions(file string, text []byte) map[string]string {
+func mentions(mention *regexp.Regexp, file string, text []byte) map[string]string {
 	keys := map[string]string{}
-	for _, key := range keyMention.FindAllString(string(text), -1) {
+	for _, key := range mention.FindAllString(string(text), -1) {
 		keys[key] = file
 	}
 	return keys

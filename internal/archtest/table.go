@@ -4,7 +4,7 @@ import "slices"
 
 // ImportTable is the import rules of this module: a package per row, and why it is there. In short:
 //
-//	cmd → internal/node → { gateway → gateway/transport → protocol/pdu ; service ; bus ; raftstore } → protocol → std
+//	cmd → internal/node → { gateway → gateway/transport → protocol/pdu ; service ; bus ; federation ; raftstore } → protocol → std
 //	client → client/dial → protocol/pdu → protocol
 //
 // Inside the braces packages do not import each other: each declares the small interfaces it needs, and they meet in
@@ -42,6 +42,7 @@ func serverRows() []Row {
 		{Dir: "protocol/pb/chatpb", Why: "generated wire messages of the chat extension", Modules: []string{proto}},
 		{Dir: "protocol/pdu", Why: "framing and the command table", Imports: []string{"protocol/pb/..."}, Modules: []string{proto}},
 		{Dir: "protocol/crypt", Why: "the cipher of message texts"},
+		{Dir: "protocol/fed", Why: "the words of federation: names beyond a cluster, events, signatures, frames", Modules: []string{cbor}},
 
 		{Dir: "bus", Why: "tells this node's parts what happened, in log order", Imports: []string{"internal/obs"}, Modules: []string{prom, cbor}},
 		{Dir: "gateway", Why: "client sessions: PDUs to rules and events to PDUs",
@@ -69,11 +70,14 @@ func serverRows() []Row {
 			Imports: []string{"internal/obs"}, TestImports: []string{"raftstore/state", "service"}, // clusters of the real machine
 			Modules: []string{raft, "github.com/hashicorp/raft-boltdb/v2", "github.com/hashicorp/go-hclog", bolt, prom, sys, sync}},
 		{Dir: "raftstore/state", Why: "the replicated state machine and its queries",
-			Imports: []string{"raftstore", "internal/obs"}, Modules: []string{bolt, cbor}},
+			Imports: []string{"raftstore", "protocol/fed", "internal/obs"}, Modules: []string{bolt, cbor}},
+		{Dir: "federation", Why: "links with other clusters: what waits goes out, what comes is checked and executed",
+			Imports: []string{"protocol/fed", "internal/obs"}, Modules: []string{cbor, prom, sync, "golang.org/x/time", "github.com/quic-go/quic-go"},
+			TestImports: []string{"bus", "raftstore", "raftstore/state", "internal/simnet", "service"}},
 
 		{Dir: "internal/obs", Why: "logs, metrics, health, version", Modules: []string{prom}},
 		{Dir: "internal/admin", Why: "the operators' HTTP API and its Go client",
-			Imports: []string{"internal/cluster", "internal/peers/authority", "internal/obs"}, Modules: []string{prom}},
+			Imports: []string{"internal/cluster", "internal/peers/authority", "federation", "protocol/fed", "internal/obs"}, Modules: []string{prom}},
 		{Dir: "internal/peers", Why: "all that goes between nodes: port, mesh of calls, joining",
 			Imports: []string{"internal/peers/...", "internal/obs"}, Modules: []string{raft, cbor, prom, sys}, TestImports: []string{"internal/simnet"}},
 		{Dir: "internal/peers/authority", Why: "who belongs to a cluster: certificates and join tokens"},
@@ -81,7 +85,7 @@ func serverRows() []Row {
 		{Dir: "internal/cluster", Why: "who is a member: joining, votes, removal; status and orders of operators",
 			Imports: []string{"internal/peers/...", "internal/obs"}, Modules: []string{cbor, prom, sync}},
 		{Dir: "internal/node", Why: "configuration, and the one place that assembles every part",
-			Imports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "internal/admin", "internal/cluster", "internal/peers/...", "internal/obs", "protocol/..."},
+			Imports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "federation", "internal/admin", "internal/cluster", "internal/peers/...", "internal/obs", "protocol/..."},
 			Modules: []string{"go.yaml.in/yaml/v3", prom, sync, bolt}},
 	}
 }
@@ -94,7 +98,7 @@ func otherRows() []Row {
 			Modules:     []string{"github.com/quic-go/quic-go", "github.com/coder/websocket", "golang.org/x/net"},
 			TestImports: []string{"gateway/transport/..."}},
 		{Dir: "internal/e2e", Why: "end-to-end tests through the front door: scripts, crashes, hostile input",
-			TestImports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "internal/cluster", "internal/peers/..."}, // servers in the test's own process and time
+			TestImports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "federation", "internal/cluster", "internal/peers/..."}, // servers in the test's own process and time
 			Imports:     []string{"protocol/...", "client/...", "internal/load", "internal/simnet/...", "internal/simdisk"}, Modules: []string{proto, sys, "github.com/coder/websocket", "github.com/quic-go/quic-go", "github.com/anishathalye/porcupine", bolt}},
 		{Dir: "internal/simnet", Why: "faulty networks for tests: relays, namespaces, in memory", Modules: []string{sys}},
 		{Dir: "internal/simnet/netns", Why: "faulty networks between namespaces of the kernel", Imports: []string{"internal/simnet"}, Modules: []string{sys}},
@@ -122,7 +126,11 @@ func CodeBudgets() Budgets {
 	return Budgets{FileLines: 600, FuncLines: 80, StructFields: 20, InterfaceMethods: 8}
 }
 
-// RuleKeys says where the rules of the protocol are.
-func RuleKeys() Keys {
-	return Keys{Doc: "docs/PROTOCOL.md", Scripts: "testdata/scripts", NotCode: []string{"internal/archtest", "internal/e2e", "internal/load"}}
+// RuleKeys says where the rules of the protocols are: the one with clients, and the one between clusters.
+func RuleKeys() []Keys {
+	notCode := []string{"internal/archtest", "internal/e2e", "internal/load"}
+	return []Keys{
+		{Doc: "docs/PROTOCOL.md", Prefix: "TT", Scripts: "testdata/scripts", NotCode: notCode},
+		{Doc: "docs/FEDERATION.md", Prefix: "FED", Scripts: "testdata/scripts", NotCode: notCode},
+	}
 }
