@@ -118,6 +118,8 @@ type Message struct {
 	Extras       Extras
 	Deleted      Deletion // with it Data is empty, and of Extras only BurnAfter is left [TT-DEL-4]
 	At           Position
+	HubSeq       uint64 // its place in a group of several clusters; 0: the group has one cluster, or its hub has not said yet
+	Fate         uint8  // what is known of its way to other clusters, as in the chat extension's STATE; 0: nothing that its author need know
 }
 
 // RecentSession is a row of a user's list of conversations.
@@ -161,6 +163,7 @@ type GroupInfo struct {
 	Group
 	Members  []UserID // ascending
 	Shielded bool     // this user wants no pushes from it
+	Domain   string   // of the cluster that orders it, if that is another one
 }
 
 // GroupVersion asks for a group that is newer than Version.

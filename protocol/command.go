@@ -49,6 +49,7 @@ const (
 	KindAckEvents         CommandKind = 27
 	KindSweepFederation   CommandKind = 28
 	KindAddAlias          CommandKind = 29
+	KindReceiveHistory    CommandKind = 30
 )
 
 // SendMessage stores a message and gives it the next id of its conversation [TT-MSG-4]. A repeat of a ClientMsgID of

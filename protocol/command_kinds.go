@@ -87,6 +87,9 @@ func (*SweepFederation) Kind() CommandKind { return KindSweepFederation }
 // Kind is KindAddAlias.
 func (*AddAlias) Kind() CommandKind { return KindAddAlias }
 
+// Kind is KindReceiveHistory.
+func (*ReceiveHistory) Kind() CommandKind { return KindReceiveHistory }
+
 // NewCommand is an empty command of the given kind to decode into; nil if the kind is not known.
 func NewCommand(k CommandKind) Command {
 	switch k {
@@ -148,6 +151,8 @@ func NewCommand(k CommandKind) Command {
 		return new(SweepFederation)
 	case KindAddAlias:
 		return new(AddAlias)
+	case KindReceiveHistory:
+		return new(ReceiveHistory)
 	}
 	return nil
 }

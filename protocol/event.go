@@ -129,3 +129,12 @@ type FederationQueued struct {
 }
 
 func (FederationQueued) isEvent() {}
+
+// FederationAlarm: something about another cluster is for an operator to look at. Not replayed.
+type FederationAlarm struct {
+	Cluster [16]byte
+	Group   GroupID // 0: it is not about a group
+	Text    string
+}
+
+func (FederationAlarm) isEvent() {}

@@ -49,6 +49,32 @@ type ReceiveResult struct {
 	Sequence uint64   // the lane's cursor now
 	Refused  *Refusal // the event had no effect, and this goes back
 	Repeated bool     // at or below the cursor: there was nothing to do
+	Gap      *HubGap  // the event is a place of a group that does not follow: what is missing is to be asked for. Nothing is lost: the hub has it
+}
+
+// HubGap is what is missing of a group of another cluster: places that were ordered, and are not here [FED-SIG-3].
+type HubGap struct {
+	Cluster  [16]byte // the hub
+	Group    GroupID  // its number there
+	From, To uint64   // hub_seqs, inclusive
+}
+
+// ReceiveHistory has the effect of an event that a peer sent because it was asked for what is missing (GetRange): one command for each event of a page, in its
+// order. It is idempotent. Besides events of the peer's, it takes this cluster's own of before it was restored: their signature is this cluster's.
+// The receiving node has checked the signature, against the origin's keys.
+type ReceiveHistory struct {
+	Cluster [16]byte `cbor:"1,keyasint"` // whose answer it is
+	Event   []byte   `cbor:"2,keyasint,omitempty"`
+	Key     [8]byte  `cbor:"3,keyasint,omitzero"`
+	Sig     []byte   `cbor:"4,keyasint,omitempty"`
+	// Done, without an event, says that all which the hub had to give of its group Group up to that place was handed in: it is not asked for again.
+	Done  uint64  `cbor:"5,keyasint,omitempty"`
+	Group GroupID `cbor:"6,keyasint,omitempty"`
+}
+
+// ReceiveHistoryResult answers ReceiveHistory.
+type ReceiveHistoryResult struct {
+	Taken bool // it was new here; else it was known, or has nothing to say any more
 }
 
 // AckEvents notes what a peer has committed of a lane, and what of it it refused.

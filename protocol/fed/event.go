@@ -100,6 +100,10 @@ type GroupState struct {
 	Profiles []Profile          `cbor:"10,keyasint,omitempty"` // of members, in their order
 	// Manifests of the members' clusters other than the hub and the receiver: what their posts are checked with.
 	Manifests []SignedManifest `cbor:"11,keyasint,omitempty"`
+	// Era is the hub's: in a later one it may count anew, and Seq is where its chain is to be taken up.
+	Era uint64 `cbor:"12,keyasint,omitempty"`
+	// Part: only Members and Profiles count, and these are only some; the whole state follows, with the profiles that are left.
+	Part bool `cbor:"13,keyasint,omitempty"`
 }
 
 // Leave says that its author leaves the group.
@@ -125,8 +129,10 @@ type FileOffer struct {
 	Task   string   `cbor:"4,keyasint"`
 }
 
-// Skip stands where an event expired [FED-AGE-1], or where the content of one was deleted before it was sent.
-type Skip struct{}
+// Skip stands where an event expired [FED-AGE-1], or where the content of one was deleted before it was sent. If that was the place of a group, the receiver asks for it.
+type Skip struct {
+	Place uint64 `cbor:"1,keyasint,omitempty"` // hub_seq in the event's group
+}
 
 // Encode makes the exact bytes that are signed, stored and carried.
 func (e *Event) Encode(t Type, body any) []byte {

@@ -30,16 +30,16 @@ func keysOf(keys ...ed25519.PrivateKey) Keys {
 }
 
 func said(text string) []byte {
-	e := Event{ID: EventID{here, 7, 1}, Time: 1000, Author: UserRef{here, 1}, To: UserRef{there, 2}}
+	e := Event{ID: EventID{here, 7, 1, 0}, Time: 1000, Author: UserRef{here, 1}, To: UserRef{there, 2}}
 	return e.Encode(TypeMessage, Message{Type: protocol.MsgSingleText, Data: []byte(text)})
 }
 
 func TestEventRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		e := Event{ID: EventID{here, rapid.Uint64().Draw(t, "index"), rapid.Uint16().Draw(t, "place")}, Time: protocol.Time(rapid.Int64().Draw(t, "time")),
+		e := Event{ID: EventID{here, rapid.Uint64().Draw(t, "index"), rapid.Uint16().Draw(t, "place"), rapid.Uint64().Draw(t, "era")}, Time: protocol.Time(rapid.Int64().Draw(t, "time")),
 			Author: UserRef{here, protocol.UserID(rapid.Uint32().Draw(t, "author"))}}
 		body := Message{Type: protocol.MsgGroupText, Data: rapid.SliceOfN(rapid.Byte(), 1, 99).Draw(t, "data"), BurnAfter: rapid.Uint32().Draw(t, "burn"),
-			ReplyTo: EventID{there, rapid.Uint64().Draw(t, "reply"), 0}}
+			ReplyTo: EventID{there, rapid.Uint64().Draw(t, "reply"), 0, 0}}
 		if rapid.Bool().Draw(t, "to a group") {
 			e.Group = GroupRef{there, 5}
 		} else {
@@ -65,7 +65,7 @@ func TestEventRoundTrip(t *testing.T) {
 
 func TestEventRefusals(t *testing.T) {
 	change := func(f func(*Event)) []byte {
-		e := Event{Version: EventVersion, Type: TypeMark, ID: EventID{here, 1, 0}, Body: encode(Mark{})}
+		e := Event{Version: EventVersion, Type: TypeMark, ID: EventID{here, 1, 0, 0}, Body: encode(Mark{})}
 		f(&e)
 		return encode(&e)
 	}
@@ -345,5 +345,30 @@ func FuzzDecode(f *testing.F) {
 		s := SignedManifest{Manifest: b}
 		_, _ = s.Open()
 		_, _ = ParseInvitation(invitationPrefix + string(b))
+	})
+}
+
+// FuzzParseEventID: what is read is what is written.
+func FuzzParseEventID(f *testing.F) {
+	for _, e := range []EventID{{here, 7, 1, 0}, {there, 1 << 63, 65535, 1 << 42}} {
+		f.Add(e.String())
+		if got, err := ParseEventID(e.String()); err != nil || got != e {
+			f.Errorf("%v became %v, %v", e, got, err)
+		}
+	}
+	for _, bad := range []string{"", "7", "7.1", "7.1@", "7@" + here.String(), "7.65536@" + here.String(), "7.1~0@" + here.String(), "-7.1@" + here.String()} {
+		if e, err := ParseEventID(bad); protocol.CodeOf(err) != protocol.CodeInvalid {
+			f.Errorf("%q is %v, %v", bad, e, err)
+		}
+		f.Add(bad)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		e, err := ParseEventID(s)
+		if err != nil {
+			return
+		}
+		if again, err := ParseEventID(e.String()); err != nil || again != e {
+			t.Errorf("%q is %v, and that is %v, %v", s, e, again, err)
+		}
 	})
 }

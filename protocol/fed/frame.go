@@ -100,24 +100,25 @@ type Ack struct {
 	Sequence uint64 `cbor:"3,keyasint"`
 }
 
-// GetRange asks for what is missing [FED-GET-1].
+// GetRange asks for what is missing [FED-GET-1]: either places of a group of the receiver's, or, after a restore, the messages that went between both
+// clusters since a time.
 type GetRange struct {
-	ID    uint64   `cbor:"1,keyasint"`
-	Group GroupRef `cbor:"2,keyasint,omitzero"`
-	From  uint64   `cbor:"3,keyasint,omitempty"` // hub_seq, inclusive
-	To    uint64   `cbor:"4,keyasint,omitempty"`
-	Us    UserRef  `cbor:"5,keyasint,omitzero"` // one to one: the asker's user
-	Them  UserRef  `cbor:"6,keyasint,omitzero"`
-	After EventID  `cbor:"7,keyasint,omitzero"`
+	ID    uint64            `cbor:"1,keyasint"`
+	Group GroupRef          `cbor:"2,keyasint,omitzero"`
+	From  uint64            `cbor:"3,keyasint,omitempty"` // hub_seq, inclusive
+	To    uint64            `cbor:"4,keyasint,omitempty"` // inclusive; 0: to the newest
+	Since protocol.Time     `cbor:"8,keyasint,omitempty"` // without Group: since when, by the receiver's clock
+	After protocol.Position `cbor:"9,keyasint,omitzero"`  // what the page before said where to go on
 }
 
-// RangePage answers; with More the asker goes on behind the last one.
+// RangePage answers; with More the asker goes on behind the last one: at the place after it in a group, else After.
 type RangePage struct {
-	ID     uint64        `cbor:"1,keyasint"`
-	Events []SignedEvent `cbor:"2,keyasint,omitempty"`
-	More   bool          `cbor:"3,keyasint,omitempty"`
-	Code   protocol.Code `cbor:"4,keyasint,omitempty"`
-	Text   string        `cbor:"5,keyasint,omitempty"`
+	ID     uint64            `cbor:"1,keyasint"`
+	Events []SignedEvent     `cbor:"2,keyasint,omitempty"`
+	More   bool              `cbor:"3,keyasint,omitempty"`
+	Code   protocol.Code     `cbor:"4,keyasint,omitempty"`
+	Text   string            `cbor:"5,keyasint,omitempty"`
+	After  protocol.Position `cbor:"6,keyasint,omitzero"`
 }
 
 // Interest names the receiver's users whose presence somebody at the sender's can see [FED-EPH-1].
@@ -170,6 +171,8 @@ type ChangeMembers struct {
 	Group  protocol.GroupID      `cbor:"1,keyasint"`
 	Change protocol.MemberChange `cbor:"2,keyasint"`
 	Users  []UserRef             `cbor:"3,keyasint"`
+	// Profiles of those of Users who are to join and are the sender's, in the order of Users; the others' are empty.
+	Profiles []Profile `cbor:"4,keyasint,omitempty"`
 }
 
 // Search asks for people that the receiver shares.
@@ -231,5 +234,6 @@ func ReadFrame(r io.Reader) (f Frame, err error) {
 	if err != nil {
 		return f, err
 	}
-	return f, decode(b, &f, "the frame")
+	err = decode(b, &f, "the frame")
+	return f, err
 }

@@ -2,7 +2,10 @@ package fed
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"teamtalk/protocol"
 )
@@ -63,19 +66,57 @@ type EventID struct {
 	Cluster ClusterID `cbor:"1,keyasint"`
 	Index   uint64    `cbor:"2,keyasint"`
 	Place   uint16    `cbor:"3,keyasint,omitempty"`
+	// Era tells apart what a cluster did at the same place of its log before and after it was restored; 0 as long as it never was [FED-EP-1].
+	Era uint64 `cbor:"4,keyasint,omitempty"`
 }
 
-// NewEventID is the id of what happened at a position of a cluster's log.
-func NewEventID(c ClusterID, at protocol.Position) EventID { return EventID{c, at.Index, at.Sub} }
+// NewEventID is the id of what happened at a position of a cluster's log, in an era.
+func NewEventID(c ClusterID, era uint64, at protocol.Position) EventID {
+	return EventID{c, at.Index, at.Sub, era}
+}
 
-// Position is where the origin's log has it.
+// Position is where the origin's log has it, or had it in that era.
 func (e EventID) Position() protocol.Position { return protocol.Position{Index: e.Index, Sub: e.Place} }
 
 // IsZero reports whether nothing is named.
 func (e EventID) IsZero() bool { return e == EventID{} }
 
-// String is "index.place@cluster".
-func (e EventID) String() string { return fmt.Sprintf("%v@%v", e.Position(), e.Cluster) }
+// String is "index.place@cluster", or "index.place~era@cluster".
+func (e EventID) String() string {
+	if e.Era == 0 {
+		return fmt.Sprintf("%d.%d@%v", e.Index, e.Place, e.Cluster)
+	}
+	return fmt.Sprintf("%d.%d~%d@%v", e.Index, e.Place, e.Era, e.Cluster)
+}
+
+// ParseEventID reads what String writes.
+func ParseEventID(s string) (e EventID, err error) {
+	bad := protocol.Errorf(protocol.CodeInvalid, "%q names no event: one is written as 1234.0@ and the id of the cluster that made it", s)
+	place, cluster, ok := strings.Cut(s, "@")
+	if !ok {
+		return e, bad
+	}
+	if e.Cluster, err = ParseClusterID(cluster); err != nil {
+		return e, err
+	}
+	place, era, hasEra := strings.Cut(place, "~")
+	index, sub, ok := strings.Cut(place, ".")
+	if !ok {
+		return e, bad
+	}
+	var errs [3]error
+	var n uint64
+	e.Index, errs[0] = strconv.ParseUint(index, 10, 64)
+	n, errs[1] = strconv.ParseUint(sub, 10, 16)
+	e.Place = uint16(n)
+	if hasEra {
+		e.Era, errs[2] = strconv.ParseUint(era, 10, 64)
+	}
+	if errors.Join(errs[:]...) != nil || hasEra && e.Era == 0 {
+		return EventID{}, bad
+	}
+	return e, nil
+}
 
 // Lane is one of the queues between two clusters; none waits for another [FED-LANE-1].
 type Lane uint8

@@ -87,7 +87,8 @@ func (s *SignedManifest) Open() (m Manifest, err error) {
 	if !ed25519.Verify(m.Root[:], append([]byte(contextManifest), s.Manifest...), s.Signature[:]) {
 		return m, protocol.Errorf(protocol.CodeForbidden, "the manifest is not signed by its root key")
 	}
-	return m, m.check()
+	err = m.check()
+	return m, err
 }
 
 func (m *Manifest) check() error {

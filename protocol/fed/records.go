@@ -20,6 +20,8 @@ type Identity struct {
 	Manifest SignedManifest         `cbor:"3,keyasint"`
 	Epoch    uint64                 `cbor:"4,keyasint"` // of the outbox
 	History  [16]byte               `cbor:"5,keyasint"` // the cluster's when the epoch began: another one now means that state was lost [FED-EP-1]
+	// Fixed: an operator has said what the endpoints are; else they follow the configuration.
+	Fixed bool `cbor:"9,keyasint,omitempty"`
 }
 
 // Signer signs with the active link key; nil if there is none.
@@ -123,6 +125,7 @@ type LaneStatus struct {
 	Waiting     uint64        // bytes above Acked
 	Oldest      protocol.Time // when the oldest event above Acked was put out; 0: there is none
 	EpochIn, In uint64        // what came in
+	Swept       uint64        // up to which acknowledged events are gone for good
 }
 
 // Fate is what is known of a message that went abroad, or came from there.
@@ -143,4 +146,55 @@ type DeadLetter struct {
 	Code     protocol.Code
 	Text     string
 	Time     protocol.Time
+}
+
+// AliasRow is a person of a peer, as called here and there.
+type AliasRow struct {
+	Alias, Remote protocol.UserID
+}
+
+// TraceStep is where in the outbox an event about a message stands, or stood.
+type TraceStep struct {
+	Peer     ClusterID
+	Lane     Lane
+	Sequence uint64
+	Acked    bool // the peer has committed it
+	Gone     bool // its content is not in the outbox any more: it was acknowledged long ago, given up, or deleted
+}
+
+// Trace is what is known of a message.
+type Trace struct {
+	Event        EventID
+	At           protocol.Position
+	Conversation protocol.Conversation
+	ID           protocol.MsgID
+	From         protocol.UserID
+	Time         protocol.Time
+	Deleted      bool
+	Fate         Fate // zero if the message has never been to another cluster, nor come from one
+	Steps        []TraceStep
+}
+
+// Gap is what is missing here of a group of another cluster.
+type Gap struct {
+	Group    GroupRef
+	Alias    protocol.GroupID
+	From, To uint64 // hub_seqs, inclusive
+}
+
+// Fork is the proof that a hub told different things of one of its groups: two entries, signed by it, that can't both be in the chain [FED-SIG-3].
+type Fork struct {
+	Group         GroupRef
+	Alias         protocol.GroupID
+	Seq           uint64
+	Time          protocol.Time // when it was found
+	First, Second SignedEvent   // outer events; of the first one nothing is left if its content was deleted
+}
+
+// History is a page of what went between two clusters, in order of this one's log. Events of the asker's have their signature; those of this cluster's have
+// none: whoever sends the page signs them.
+type History struct {
+	Events []SignedEvent
+	After  protocol.Position // where to go on
+	More   bool
 }

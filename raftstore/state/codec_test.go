@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"teamtalk/protocol"
+	"teamtalk/protocol/fed"
 )
 
 // samples are commands with all their fields set.
@@ -49,6 +50,7 @@ func samples() []protocol.Command {
 		&protocol.AckEvents{Cluster: [16]byte{1}, Epoch: 2, Lane: 3, Sequence: 4, Refused: []protocol.Refusal{{Sequence: 5, Code: 6, Text: "t"}}},
 		&protocol.SweepFederation{},
 		&protocol.AddAlias{Cluster: [16]byte{1}, User: 2, Profile: []byte("p")},
+		&protocol.ReceiveHistory{Cluster: [16]byte{1}, Event: []byte("e"), Key: [8]byte{2}, Sig: []byte("s"), Done: 3, Group: 4},
 		&protocol.SendMessage{From: 1, To: s, Type: protocol.MsgGroupText, Data: []byte("x"), ClientMsgID: protocol.ClientMsgID{1, 2}, Extras: someExtras()},
 	}
 }
@@ -167,7 +169,7 @@ func TestDamage(t *testing.T) {
 	}
 	n.do(&protocol.MarkRead{User: 2, Session: protocol.WithUser(1), UpTo: 3})
 	n.do(&protocol.DeleteMessage{Actor: 1, Session: protocol.WithUser(2), ID: 1, Deletion: protocol.Recalled, Within: 1e6})
-	for id := range numBuckets {
+	for id := range bPeer { // those of federation: TestDamageAbroad
 		if id == bMeta {
 			continue
 		}
@@ -313,9 +315,9 @@ func FuzzUnpackSession(f *testing.F) {
 }
 
 func FuzzDecodeRow(f *testing.F) {
-	for _, v := range []any{userRow{User: protocol.User{ID: 1, Name: "n"}}, protocol.Group{ID: 1, Name: "g"}, changeRow{1, 2, users(3)},
+	for _, v := range []any{userRow{User: protocol.User{ID: 1, Name: "n"}}, protocol.Group{ID: 1, Name: "g"}, changeRow{Actor: 1, Change: 2, Changed: users(3)},
 		protocol.Department{ID: 1}, protocol.DeviceToken{User: 1}, protocol.OfflineFile{From: 1},
-		protocol.Cluster{}, revokedRow{1, 2}} {
+		protocol.Cluster{}, revokedRow{1, 2}, hubRow{Inner: [32]byte{1}}, forkRow{Seq: 2}, deadRow{Text: "t"}, hubVersion{1, 2}, []era{{1, 2}}, fed.Peer{Version: 1}} {
 		b, err := encodeRow(v)
 		if err != nil {
 			f.Fatal(err)
@@ -324,7 +326,7 @@ func FuzzDecodeRow(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, v := range []any{new(userRow), new(protocol.Group), new(changeRow), new(protocol.Department), new(protocol.DeviceToken), new(protocol.OfflineFile),
-			new(protocol.Cluster), new(revokedRow)} {
+			new(protocol.Cluster), new(revokedRow), new(hubRow), new(forkRow), new(deadRow), new(hubVersion), new([]era), new(fed.Peer), new(fed.Identity)} {
 			if err := decodeRow(b, v); err != nil {
 				continue
 			}

@@ -11,13 +11,18 @@ import (
 type abroad struct {
 	self  fed.ClusterID
 	epoch uint64 // of the outbox; 0: this cluster has no identity, and nothing goes abroad
-	peers map[fed.ClusterID]*fed.Peer
-	lanes map[laneKey]laneRow
+	eras  []era  // of its log, in order; none before the first restore
+	lost  bool   // some of its state was, and nobody has begun a new epoch yet
+	// renewed is when a cluster that has not begun a new epoch since was restored; negative: it was not.
+	renewed protocol.Time
+	peers   map[fed.ClusterID]*fed.Peer
+	lanes   map[laneKey]laneRow
+	homes   map[fed.ClusterID]home // of opened manifests; filled as needed
 }
 
 // openAbroad reads it.
 func openAbroad(t *txn) (abroad, error) {
-	a := abroad{peers: map[fed.ClusterID]*fed.Peer{}, lanes: map[laneKey]laneRow{}}
+	a := abroad{renewed: -1, peers: map[fed.ClusterID]*fed.Peer{}, lanes: map[laneKey]laneRow{}, homes: map[fed.ClusterID]home{}}
 	var c protocol.Cluster
 	if _, err := t.readRow(bMeta, []byte(metaCluster), &c); err != nil {
 		return a, err
@@ -28,6 +33,10 @@ func openAbroad(t *txn) (abroad, error) {
 		return a, err
 	}
 	a.epoch = id.Epoch
+	a.readLoss(t, &c, id)
+	if _, err := t.readRow(bMeta, []byte(metaEras), &a.eras); err != nil {
+		return a, err
+	}
 	err = t.scan(bPeer, nil, nil, func(key, b []byte) (bool, error) {
 		var p fed.Peer
 		if err := decodeRow(b, &p); err != nil || len(key) != clusterLen {
@@ -67,12 +76,16 @@ func (a *abroad) waiting(peer fed.ClusterID) (n uint64) {
 	return n
 }
 
+var errRestored = forbidden("this office was restored from a backup: its operator has to run `teamtalkd federation resume` before anything goes to other offices")
+
 // ready refuses what a peer may not be sent now, before anything is written [FED-OUT-3].
 func (a *abroad) ready(c fed.ClusterID, what fed.Allow, size int) error {
 	p := a.peers[c]
 	switch {
 	case a.epoch == 0 || p == nil || !p.Linked():
 		return forbidden("there is no link to that office (any more)")
+	case a.lost:
+		return errRestored
 	case !p.Out.Has(what):
 		return forbidden("the rules of the link to that office don't allow it")
 	case a.waiting(c)+uint64(size) > p.Limit():
@@ -199,12 +212,12 @@ func (m *machine) eventOf(t *txn, at protocol.Position) (fed.EventID, error) {
 	if err != nil || !fate.origin.IsZero() {
 		return fate.origin, err
 	}
-	return fed.NewEventID(m.abroad.self, at), nil
+	return m.eventID(at), nil
 }
 
 // placeOf is where a message that everybody knows by an event id is here; false: it never came.
 func (m *machine) placeOf(t *txn, e fed.EventID) (at protocol.Position, ok bool, err error) {
-	if e.Cluster == m.abroad.self {
+	if m.abroad.own(e) {
 		key := positionKey(e.Position())
 		return e.Position(), t.row(bLog, key[:]) != nil, nil
 	}
@@ -216,5 +229,6 @@ func (m *machine) placeOf(t *txn, e fed.EventID) (at protocol.Position, ok bool,
 	if len(b) != positionLen {
 		return at, false, badRow(bOrigin, key[:], errRowLength)
 	}
-	return positionOf(b), true, nil
+	at = positionOf(b)
+	return at, at != (protocol.Position{}), nil // a zero one stands for what was deleted before it came
 }

@@ -64,6 +64,11 @@ func (m *machine) arrived(s *step, k laneKey, seq uint64, row *outRow, refused m
 		if err := s.putDead(k.peer, dead); err != nil {
 			return err
 		}
+		if row.typ == fed.TypeGroupState && why.Code == protocol.CodeRateLimited {
+			if err := s.addTask(taskRetell, k.peer, taskRow{Due: s.now + anHour}); err != nil {
+				return err
+			}
+		}
 	}
 	if row.typ != fed.TypeMessage && !(bad && row.typ == fed.TypePost) {
 		return nil // what becomes of a post the hub says
@@ -74,10 +79,10 @@ func (m *machine) arrived(s *step, k laneKey, seq uint64, row *outRow, refused m
 	return m.fateOf(s, row.message, fed.StateDelivered, "")
 }
 
-// fateOf changes what is known of a message, if anything is.
+// fateOf changes what is known of a message, if anything is: what was delivered, or has its place, stays so, though it may be sent again.
 func (m *machine) fateOf(s *step, at protocol.Position, state fed.MessageState, reason string) error {
 	fate, known, err := s.fate(at)
-	if err != nil || !known {
+	if err != nil || !known || fate.hubSeq != 0 || fate.state == state || fate.state == fed.StateDelivered || fate.state == fed.StateSent {
 		return err
 	}
 	return m.setFate(s, at, &fate, state, reason)
@@ -98,6 +103,11 @@ func (m *machine) sweepFederation(s *step) (any, error) {
 			next = min(next, due)
 		}
 	}
+	due, err := m.workOnTasks(s, &left)
+	if err != nil {
+		return nil, err
+	}
+	next = min(next, due)
 	switch {
 	case left <= 0:
 		next = s.now
@@ -158,22 +168,38 @@ func (m *machine) sweepLate(s *step, k laneKey, left *int) (protocol.Time, error
 	return due, m.putLane(s, k, l)
 }
 
-// sweepExpired gives up what could not be delivered for too long: a Skip takes its place.
+// sweepExpired gives up what could not be delivered for too long: a Skip takes its place. What has to be known sooner or later stays: deletions, members, profiles. So
+// does a place of a group, at the hub, of whom the receiver asks for it.
 func (m *machine) sweepExpired(s *step, k laneKey, left *int) (protocol.Time, error) {
 	l := m.abroad.lanes[k]
 	mark, due, err := m.advance(s, k, left, max(l.expired, l.acked), l.sent, expiredAfter, func(seq uint64, row *outRow) error {
-		if row.typ == fed.TypeMessage || row.typ == fed.TypePost {
+		e := fed.Event{ID: m.eventID(s.at), Time: s.now}
+		skip := fed.Skip{}
+		switch row.typ {
+		case fed.TypeMessage, fed.TypePost:
 			if err := m.fateOf(s, row.message, fed.StateUndeliverable, "the other office could not be reached for 7 days"); err != nil {
 				return err
 			}
+		case fed.TypeHubPost:
+			was, err := fed.DecodeEvent(row.event)
+			if err != nil {
+				return err
+			}
+			post, err := fed.BodyOf[fed.HubPost](&was)
+			if err != nil {
+				return err
+			}
+			e.Group, skip.Place = was.Group, post.Seq
+		case fed.TypeMark, fed.TypeHubReject:
+		default:
+			return nil
 		}
-		e := fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now}
-		return m.wipeOut(s, way{k, seq}, row, &e)
+		return m.replaceOut(s, way{k, seq}, row, &outRow{typ: fed.TypeSkip, time: row.time, event: e.Encode(fed.TypeSkip, skip)})
 	})
 	if err != nil || mark == l.expired {
 		return due, err
 	}
-	l = m.abroad.lanes[k] // wiping has changed it
+	l = m.abroad.lanes[k] // replacing has changed it
 	l.expired = mark
 	return due, m.putLane(s, k, l)
 }
@@ -183,4 +209,9 @@ func (m *machine) lanesInOrder() []laneKey {
 	return slices.SortedFunc(maps.Keys(m.abroad.lanes), func(a, b laneKey) int {
 		return cmp.Or(bytes.Compare(a.peer[:], b.peer[:]), cmp.Compare(a.lane, b.lane))
 	})
+}
+
+// peersInOrder are all peers, in an order that is the same on every node.
+func (m *machine) peersInOrder() []fed.ClusterID {
+	return slices.SortedFunc(maps.Keys(m.abroad.peers), func(a, b fed.ClusterID) int { return bytes.Compare(a[:], b[:]) })
 }

@@ -20,7 +20,7 @@ func (m *machine) setIdentity(s *step, c *protocol.SetIdentity) error {
 	if err != nil {
 		return err
 	}
-	if manifest.Cluster != m.abroad.self || next.Epoch == 0 || next.Signer(m.abroad.self) == nil {
+	if manifest.Cluster != m.abroad.self || next.Epoch == 0 || next.Epoch >= maxEpoch || next.Signer(m.abroad.self) == nil {
 		return invalid("the identity is another cluster's, or lacks an epoch or a key")
 	}
 	var serial, epoch uint64
@@ -35,6 +35,9 @@ func (m *machine) setIdentity(s *step, c *protocol.SetIdentity) error {
 		if known.Root != manifest.Root {
 			return forbidden("the root key of a cluster stays")
 		}
+		if id.History != next.History && id.History != [16]byte{} && next.Epoch <= epoch {
+			return invalid("a new history needs a new epoch of the outbox")
+		}
 	}
 	if c.After != serial || manifest.Serial <= serial || next.Epoch < epoch {
 		return invalid("the identity was changed meanwhile: it has serial %d", serial)
@@ -42,58 +45,20 @@ func (m *machine) setIdentity(s *step, c *protocol.SetIdentity) error {
 	if err := s.putRow(bMeta, []byte(metaIdentity), next); err != nil {
 		return err
 	}
+	var cluster protocol.Cluster
+	if _, err := s.readRow(bMeta, []byte(metaCluster), &cluster); err != nil {
+		return err
+	}
 	m.abroad.epoch = next.Epoch
 	if epoch != 0 && next.Epoch > epoch {
-		return m.beginEpoch(s)
-	}
-	return nil
-}
-
-// beginEpoch numbers what waits anew, from 1: peers have no cursor in the new epoch. What was acknowledged is gone.
-func (m *machine) beginEpoch(s *step) error {
-	for _, k := range m.lanesInOrder() {
-		l := m.abroad.lanes[k]
-		next := laneRow{epochIn: l.epochIn, in: l.in}
-		for seq := l.swept + 1; seq <= l.sent; seq++ {
-			row, err := s.out(k, seq)
-			if err != nil {
-				return err
-			}
-			row.event = bytes.Clone(row.event)
-			key := outKey(k, seq)
-			if err := s.drop(bOut, key[:]); err != nil {
-				return err
-			}
-			if err := m.renumber(s, k, seq, &next, &row); err != nil {
-				return err
-			}
-		}
-		if err := m.putLane(s, k, next); err != nil {
+		if err := m.beginEra(s, next.Epoch); err != nil {
 			return err
 		}
+		m.abroad.readLoss(s.txn, &cluster, &next)
+		return m.beginEpoch(s)
 	}
+	m.abroad.readLoss(s.txn, &cluster, &next)
 	return nil
-}
-
-func (m *machine) renumber(s *step, k laneKey, was uint64, l *laneRow, row *outRow) error {
-	l.sent++
-	l.waiting += uint64(len(row.event))
-	b := s.room(row.size())
-	row.pack(b)
-	key := outKey(k, l.sent)
-	if err := s.put(bOut, key[:], b); err != nil {
-		return err
-	}
-	fate, known, err := s.fate(row.message)
-	if err != nil || !known {
-		return err
-	}
-	for i := range fate.ways {
-		if fate.ways[i] == (way{k, was}) {
-			fate.ways[i].seq = l.sent
-		}
-	}
-	return s.putFate(row.message, &fate)
 }
 
 // addInvitation keeps what an invitation will be known by. Expired ones go.
@@ -169,7 +134,57 @@ func (m *machine) setPeer(s *step, c *protocol.SetPeer) error {
 	if next.Department, err = m.officeOf(s, known, &manifest, next.State); err != nil {
 		return err
 	}
-	return m.putPeer(s, id, &next)
+	if err := m.planTasks(s, id, known, &next); err != nil {
+		return err
+	}
+	changed := known != nil && !bytes.Equal(known.Manifest.Manifest, next.Manifest.Manifest)
+	if err := m.putPeer(s, id, &next); err != nil || !changed {
+		return err
+	}
+	return m.tellManifest(s, id, next.Manifest)
+}
+
+// tellManifest tells the clusters that are in a group of this one with a peer what the peer's new manifest is, before anything that its new keys have signed.
+func (m *machine) tellManifest(s *step, about fed.ClusterID, manifest fed.SignedManifest) error {
+	var group protocol.GroupID
+	var is bool
+	var in []fed.ClusterID
+	told := map[laneKey]bool{}
+	tell := func() error {
+		lane := fed.LaneOf(protocol.InGroup(group).Conversation(0))
+		e := fed.Event{ID: m.eventID(s.at), Time: s.now, Group: fed.GroupRef{Cluster: m.abroad.self, ID: group}}
+		event := e.Encode(fed.TypeGroupState, fed.GroupState{Part: true, Manifests: []fed.SignedManifest{manifest}})
+		for _, c := range in {
+			k := laneKey{c, lane}
+			if !is || told[k] || c == about || !m.linked(c) {
+				continue
+			}
+			told[k] = true
+			if _, err := m.putOut(s, k, fed.TypeGroupState, protocol.Position{}, event); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err := s.scan(bSince, nil, nil, func(key, _ []byte) (bool, error) {
+		g, err := idOf[protocol.GroupID](key[:min(4, len(key))])
+		if err != nil || len(key) != 4+clusterLen {
+			return true, badRow(bSince, key, errRowLength)
+		}
+		if g != group {
+			if err := tell(); err != nil {
+				return true, err
+			}
+			group, is, in = g, false, nil
+		}
+		c := fed.ClusterID(key[4:])
+		is, in = is || c == about, append(in, c)
+		return false, nil
+	})
+	if err != nil {
+		return err
+	}
+	return tell()
 }
 
 func (m *machine) putPeer(s *step, id fed.ClusterID, p *fed.Peer) error {
@@ -184,13 +199,14 @@ func (m *machine) putPeer(s *step, id fed.ClusterID, p *fed.Peer) error {
 func (m *machine) officeOf(s *step, known *fed.Peer, manifest *fed.Manifest, state fed.PeerState) (protocol.DeptID, error) {
 	var d protocol.Department
 	if known != nil && known.Department != 0 {
-		var err error
-		if d, err = s.department(known.Department); err != nil && protocol.CodeOf(err) != protocol.CodeNotFound {
+		key := idKey(known.Department)
+		if _, err := s.readRow(bDept, key[:], &d); err != nil {
 			return 0, err
 		}
-		if d.ID == 0 || d.Name == manifest.Office {
+		if d.ID == 0 || d.Name == manifest.Office && (!d.Deleted || state < fed.PeerConfirmed || state == fed.PeerRemoved) {
 			return known.Department, nil
 		}
+		d.Deleted = d.Deleted && (state < fed.PeerConfirmed || state == fed.PeerRemoved)
 	} else if state < fed.PeerConfirmed {
 		return 0, nil
 	}
@@ -230,6 +246,9 @@ func (m *machine) meet(s *step, manifests []fed.SignedManifest) error {
 		if manifest.Serial > before.Serial {
 			next := *known
 			next.Manifest, next.Version = manifests[i], known.Version+1
+			if err := m.planTasks(s, manifest.Cluster, known, &next); err != nil {
+				return err
+			}
 			if err := m.putPeer(s, manifest.Cluster, &next); err != nil {
 				return err
 			}
@@ -247,9 +266,15 @@ func (m *machine) addAlias(s *step, c *protocol.AddAlias) (any, error) {
 	if err := protocol.CheckName("login name", p.Login, protocol.MaxLoginName); err != nil {
 		return nil, err
 	}
-	if err := m.abroad.ready(c.Cluster, fed.AllowDirect, 0); err != nil {
+	if err := m.abroad.ready(c.Cluster, 0, 0); err != nil {
 		return nil, err
 	}
-	u, err := m.personWith(s, fed.UserRef{Cluster: c.Cluster, ID: protocol.UserID(c.User)}, &p, true)
+	if p := m.abroad.peers[c.Cluster]; p.Out&(fed.AllowDirect|fed.AllowGroups) == 0 {
+		return nil, forbidden("the rules of the link to that office don't allow it")
+	}
+	if c.User == 0 || c.User >= uint32(protocol.MaxLocalID) {
+		return nil, invalid("no user has id %d there", c.User)
+	}
+	u, err := m.personWith(s, nil, fed.UserRef{Cluster: c.Cluster, ID: protocol.UserID(c.User)}, &p, true)
 	return protocol.AddAliasResult{User: u}, err
 }

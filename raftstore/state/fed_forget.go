@@ -14,7 +14,7 @@ func (m *machine) tellDelete(s *step, at protocol.Position, row *messageRow, kin
 	if err := m.wipe(s, at, &fate); err != nil {
 		return err
 	}
-	if by == 0 {
+	if by == 0 || m.abroad.lost {
 		return nil // its time had come, as it has at the other cluster, whose reader began it
 	}
 	r, err := m.routeOf(s.txn, row.conv, by, g, 0)
@@ -26,15 +26,19 @@ func (m *machine) tellDelete(s *step, at protocol.Position, row *messageRow, kin
 	}
 	target := fate.origin
 	if target.IsZero() {
-		target = fed.NewEventID(m.abroad.self, at)
+		target = m.eventID(at)
 	}
-	e := fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now, To: r.to, Group: r.group}
+	e := fed.Event{ID: m.eventID(s.at), Time: s.now, To: r.to, Group: r.group}
 	if e.Author, err = m.userRef(s.txn, by); err != nil {
 		return err
 	}
 	event := e.Encode(fed.TypeDelete, fed.Delete{Target: target, Kind: kind})
 	if r.hub {
 		return m.order(s, protocol.Position{}, &r, event, nil, fateRow{})
+	}
+	own := inbound{from: r.peers[0], bytes: event, at: s.at}
+	if err := s.keep(&own); err != nil {
+		return err
 	}
 	_, err = m.putOut(s, laneKey{r.peers[0], r.lane}, fed.TypeDelete, protocol.Position{}, event)
 	return err
@@ -49,7 +53,7 @@ func (m *machine) forgetAbroad(s *step, at protocol.Position, row *messageRow, i
 	if err := m.wipe(s, at, &fate); err != nil {
 		return err
 	}
-	if row.conv.Type != protocol.SessionGroup || row.conv.A >= protocol.MaxLocalID {
+	if row.conv.Type != protocol.SessionGroup || row.conv.A >= protocol.MaxLocalID || in.ordered {
 		return nil
 	}
 	g, err := m.liveGroup(s.txn, protocol.GroupID(row.conv.A))
@@ -57,7 +61,7 @@ func (m *machine) forgetAbroad(s *step, at protocol.Position, row *messageRow, i
 		return err
 	}
 	r := route{lane: fed.LaneOf(row.conv), group: in.event.Group, hub: true}
-	if r.peers, err = m.clustersOf(s.txn, g.members); err != nil {
+	if r.peers, err = s.clustersIn(g.group.ID); err != nil {
 		return err
 	}
 	return m.order(s, protocol.Position{}, &r, in.bytes, in.sig, fateRow{})
@@ -65,16 +69,14 @@ func (m *machine) forgetAbroad(s *step, at protocol.Position, row *messageRow, i
 
 // wipe takes the content of a message out of the outbox and of what a hub keeps for those who missed it. What was not acknowledged yet goes as a Skip.
 func (m *machine) wipe(s *step, at protocol.Position, fate *fateRow) error {
-	e := fed.Event{ID: fed.NewEventID(m.abroad.self, at), Time: s.now}
+	e := fed.Event{ID: m.eventID(at), Time: s.now}
 	for _, w := range fate.ways {
-		key := outKey(w.laneKey, w.seq)
-		b := s.row(bOut, key[:])
-		if b == nil {
-			continue // swept
-		}
-		old, err := unpackOut(b)
+		old, ok, err := s.outOf(w, at)
 		if err != nil {
-			return badRow(bOut, key[:], err)
+			return err
+		}
+		if !ok {
+			continue
 		}
 		if err := m.wipeOut(s, w, &old, &e); err != nil {
 			return err
@@ -84,12 +86,18 @@ func (m *machine) wipe(s *step, at protocol.Position, fate *fateRow) error {
 	if err := s.putFate(at, fate); err != nil {
 		return err
 	}
+	if err := s.forgetKept(at); err != nil {
+		return err
+	}
 	return m.wipeHub(s, at, fate)
 }
 
 // wipeOut replaces an event by one without content. A hub's keeps its place in the chain, by its hash.
 func (m *machine) wipeOut(s *step, w way, old *outRow, e *fed.Event) error {
 	row := outRow{typ: fed.TypeSkip, time: old.time}
+	if old.typ == fed.TypeSkip {
+		return nil // there is nothing in it
+	}
 	if old.typ == fed.TypeHubPost {
 		was, err := fed.DecodeEvent(old.event)
 		if err != nil {
@@ -104,6 +112,11 @@ func (m *machine) wipeOut(s *step, w way, old *outRow, e *fed.Event) error {
 	} else {
 		row.event = e.Encode(fed.TypeSkip, fed.Skip{})
 	}
+	return m.replaceOut(s, w, old, &row)
+}
+
+// replaceOut puts something else into a place of the outbox.
+func (m *machine) replaceOut(s *step, w way, old, row *outRow) error {
 	b := s.room(row.size())
 	row.pack(b)
 	key := outKey(w.laneKey, w.seq)
@@ -167,7 +180,7 @@ func (m *machine) tellMark(s *step, reader protocol.UserID, with protocol.Sessio
 	if err != nil || target.IsZero() {
 		return err
 	}
-	e := fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now, Author: fed.UserRef{Cluster: m.abroad.self, ID: reader}, To: r.to}
+	e := fed.Event{ID: m.eventID(s.at), Time: s.now, Author: fed.UserRef{Cluster: m.abroad.self, ID: reader}, To: r.to}
 	_, err = m.putOut(s, laneKey{r.to.Cluster, r.lane}, fed.TypeMark, protocol.Position{}, e.Encode(fed.TypeMark, fed.Mark{UpTo: target}))
 	return err
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"slices"
 
@@ -21,16 +22,24 @@ func (m *machine) order(s *step, at protocol.Position, r *route, event []byte, s
 		inner.Signature = *signature
 	}
 	link := fed.Link{Group: r.group, Seq: last.seq + 1, Previous: last.hash, Inner: sha256.Sum256(event)}
-	if err := s.putChain(g, chainRow{link.Seq, link.Hash()}); err != nil {
+	last.seq, last.hash = link.Seq, link.Hash()
+	if err := s.putChain(g, last); err != nil {
 		return err
 	}
 	key := hubKey(g, link.Seq)
 	if err := s.putRow(bHub, key[:], hubRow{At: at, Previous: link.Previous, Inner: link.Inner, Event: inner}); err != nil {
 		return err
 	}
-	e := fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now, Group: r.group}
+	e := fed.Event{ID: m.eventID(s.at), Time: s.now, Group: r.group}
 	b := e.Encode(fed.TypeHubPost, fed.HubPost{Seq: link.Seq, Previous: link.Previous, Inner: inner, Hash: link.Inner})
 	for _, p := range r.peers {
+		why := m.abroad.ready(p, fed.AllowGroups, len(b))
+		if why != nil {
+			if err := m.announce(s, p, r, link.Seq, protocol.CodeOf(why)); err != nil {
+				return err
+			}
+			continue
+		}
 		w, err := m.putOut(s, laneKey{p, r.lane}, fed.TypeHubPost, at, b)
 		if err != nil {
 			return err
@@ -41,7 +50,26 @@ func (m *machine) order(s *step, at protocol.Position, r *route, event []byte, s
 		return nil
 	}
 	fate.state, fate.hubSeq = fed.StateSent, link.Seq
+	s.tellFate(&fate)
 	return s.putFate(at, &fate)
+}
+
+// announce tells a cluster of a place that it will have to ask for, as too much is waiting for it already: the others of the group need not suffer for that [FED-OUT-3]. If even
+// that is too much, it is told how far the group is once there is room. To one that may not have it nothing is said.
+func (m *machine) announce(s *step, to fed.ClusterID, r *route, seq uint64, why protocol.Code) error {
+	p := m.abroad.peers[to]
+	if why != protocol.CodeQuota {
+		return nil
+	}
+	if m.abroad.waiting(to) > p.Limit()+p.Limit()/4 {
+		if s.row(bTask, taskKey(taskRetell, to)) != nil {
+			return nil
+		}
+		return s.addTask(taskRetell, to, taskRow{Due: s.now + roomAgain})
+	}
+	e := fed.Event{ID: m.eventID(s.at), Time: s.now, Group: r.group}
+	_, err := m.putOut(s, laneKey{to, r.lane}, fed.TypeSkip, protocol.Position{}, e.Encode(fed.TypeSkip, fed.Skip{Place: seq}))
+	return err
 }
 
 // chain is the newest end of a group's chain, the zero one before its first place.
@@ -64,38 +92,24 @@ func (s *step) putChain(g protocol.GroupID, row chainRow) error {
 	return s.put(bChain, key[:], b)
 }
 
-// tellGroup sends the state of one of this cluster's groups to the clusters that have members now, or had before [FED-HUB-1].
-func (m *machine) tellGroup(s *step, g *protocol.Group, before, now []protocol.UserID) error {
-	peers, err := m.clustersOf(s.txn, now)
+// noteClusters remembers since which place the clusters of the members are in a group: what came before is not for them [FED-GET-1] [FED-HUB-2].
+func (m *machine) noteClusters(s *step, g protocol.GroupID, before, now []fed.ClusterID) error {
+	chain, err := s.chain(g)
 	if err != nil {
 		return err
 	}
-	former, err := m.clustersOf(s.txn, before)
-	if err != nil {
-		return err
-	}
-	for _, p := range former {
-		if !slices.Contains(peers, p) {
-			peers = append(peers, p)
+	for _, c := range now {
+		if key := sinceKey(g, c); !slices.Contains(before, c) {
+			if err := s.putNumber(bSince, key[:], chain.seq); err != nil {
+				return err
+			}
 		}
 	}
-	if len(peers) == 0 {
-		return nil
-	}
-	state, err := m.groupState(s, g, now)
-	if err != nil {
-		return err
-	}
-	e := fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now, Group: fed.GroupRef{Cluster: m.abroad.self, ID: g.ID}}
-	event := e.Encode(fed.TypeGroupState, state)
-	// On the group's own lane: what was ordered before the change comes before it.
-	lane := fed.LaneOf(protocol.InGroup(g.ID).Conversation(0))
-	for _, p := range peers {
-		if !m.linked(p) {
-			continue
-		}
-		if _, err := m.putOut(s, laneKey{p, lane}, fed.TypeGroupState, protocol.Position{}, event); err != nil {
-			return err
+	for _, c := range before {
+		if key := sinceKey(g, c); !slices.Contains(now, c) {
+			if err := s.drop(bSince, key[:]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -104,45 +118,6 @@ func (m *machine) tellGroup(s *step, g *protocol.Group, before, now []protocol.U
 func (m *machine) linked(c fed.ClusterID) bool {
 	p := m.abroad.peers[c]
 	return m.abroad.epoch != 0 && p != nil && p.Linked()
-}
-
-// groupState is a group as its hub has it, with what the others need to show and check its members.
-func (m *machine) groupState(s *step, g *protocol.Group, members []protocol.UserID) (fed.GroupState, error) {
-	chain, err := s.chain(g.ID)
-	if err != nil {
-		return fed.GroupState{}, err
-	}
-	state := fed.GroupState{Version: g.Version, Seq: chain.seq, Previous: chain.hash, Name: g.Name, Avatar: g.Avatar, Kind: g.Type, Closed: g.Closed}
-	if g.Creator != 0 {
-		if state.Creator, err = m.userRef(s.txn, g.Creator); err != nil {
-			return state, err
-		}
-	}
-	for _, u := range members {
-		ref, err := m.userRef(s.txn, u)
-		if err != nil {
-			return state, err
-		}
-		row, err := s.user(u)
-		if err != nil {
-			return state, err
-		}
-		profile := profileOf(&row.User)
-		if u >= protocol.MaxLocalID {
-			profile.Nick, profile.Login = row.User.Nick, row.User.Name // as this cluster shows it; the member's own cluster says it better
-		}
-		state.Members, state.Profiles = append(state.Members, ref), append(state.Profiles, profile)
-	}
-	clusters, err := m.clustersOf(s.txn, members)
-	if err != nil {
-		return state, err
-	}
-	for _, c := range clusters {
-		if p := m.abroad.peers[c]; p != nil {
-			state.Manifests = append(state.Manifests, p.Manifest)
-		}
-	}
-	return state, nil
 }
 
 // checkClusters refuses members whose cluster may not be in a group of this one.
@@ -173,7 +148,11 @@ func (m *machine) tellLeave(s *step, g protocol.GroupID, c changeRow) error {
 		if u >= protocol.MaxLocalID {
 			continue
 		}
-		e := fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now, Author: fed.UserRef{Cluster: m.abroad.self, ID: u}, Group: name}
+		e := fed.Event{ID: m.eventID(s.at), Time: s.now, Author: fed.UserRef{Cluster: m.abroad.self, ID: u}, Group: name}
+		key := memberKey(g, u)
+		if err := s.put(bLeft, bytes.Clone(key[:]), nil); err != nil {
+			return err
+		}
 		if _, err := m.putOut(s, laneKey{name.Cluster, lane}, fed.TypeLeave, protocol.Position{}, e.Encode(fed.TypeLeave, fed.Leave{})); err != nil {
 			return err
 		}

@@ -11,19 +11,27 @@ import (
 
 // inbound is an event from a peer that is being executed.
 type inbound struct {
-	from    fed.ClusterID
-	peer    *fed.Peer
+	from    fed.ClusterID // whose event it is
+	sender  fed.ClusterID // which peer it came from
+	peer    *fed.Peer     // what is kept of the sender
 	event   *fed.Event
 	bytes   []byte
 	sig     *fed.Signature
-	ordered bool // by its hub, which passes it on: the author need not be of the peer
+	ordered bool             // by its hub, which passes it on: the author need not be of the peer
+	history bool             // an answer of the peer's: it may have happened long ago, and be this cluster's own
+	gap     *protocol.HubGap // what was found to be missing
+	// Of what was executed:
+	at   protocol.Position // of the message, or of the deletion; zero: it had no effect
+	data []byte            // content of the message
+	// state of what this cluster's user said before it was restored.
+	state fed.MessageState
 }
 
 // receiveEvent has an event's effect and moves the lane's cursor, in one transaction [FED-IN-1]. What can't be accepted is told and passed over [FED-IN-2].
 func (m *machine) receiveEvent(s *step, c *protocol.ReceiveEvent) (any, error) {
 	k := laneKey{c.Cluster, fed.Lane(c.Lane)}
 	p := m.abroad.peers[k.peer]
-	if m.abroad.epoch == 0 || p == nil || p.State != fed.PeerConfirmed {
+	if m.abroad.epoch == 0 || m.abroad.lost || p == nil || p.State != fed.PeerConfirmed {
 		return nil, forbidden("there is no link to cluster %v", k.peer)
 	}
 	if !k.lane.Durable() {
@@ -34,6 +42,11 @@ func (m *machine) receiveEvent(s *step, c *protocol.ReceiveEvent) (any, error) {
 		if c.Epoch < l.epochIn {
 			return nil, invalid("epoch %d is over, it is %d now", c.Epoch, l.epochIn)
 		}
+		if known := m.abroad.peerEpoch(k.peer); known != 0 && c.Epoch > known {
+			if err := m.peerBegins(s, k.peer); err != nil {
+				return nil, err
+			}
+		}
 		l.epochIn, l.in = c.Epoch, 0
 	}
 	if c.Sequence <= l.in {
@@ -43,7 +56,7 @@ func (m *machine) receiveEvent(s *step, c *protocol.ReceiveEvent) (any, error) {
 		return nil, invalid("event %d of lane %d comes after %d", c.Sequence, c.Lane, l.in)
 	}
 	refused := c.Bad
-	in := inbound{from: k.peer, peer: p, bytes: c.Event}
+	in := inbound{from: k.peer, sender: k.peer, peer: p, bytes: c.Event}
 	if refused == nil {
 		err := m.accept(s, &in, c)
 		var why *protocol.Error
@@ -59,7 +72,7 @@ func (m *machine) receiveEvent(s *step, c *protocol.ReceiveEvent) (any, error) {
 		return nil, err
 	}
 	if refused == nil {
-		return protocol.ReceiveResult{Sequence: l.in}, nil
+		return protocol.ReceiveResult{Sequence: l.in, Gap: in.gap}, nil
 	}
 	return protocol.ReceiveResult{Sequence: l.in, Refused: refused}, s.bury(&in, k, c.Sequence, refused)
 }
@@ -80,8 +93,27 @@ func (s *step) bury(in *inbound, k laneKey, seq uint64, why *protocol.Refusal) e
 	return s.putDead(k.peer, row)
 }
 
+// maxDead is how many dead letters of a peer are kept: the newest.
+const maxDead = 10_000
+
 func (s *step) putDead(peer fed.ClusterID, row deadRow) error {
 	at := positionKey(s.at)
+	count := append(slices.Clone(peer[:]), 'd')
+	n := uint64(0)
+	if b := s.row(bRate, count); len(b) == 8 {
+		n = number(b)
+	}
+	if n++; n > maxDead {
+		n = maxDead
+		if oldest, _ := s.bucket(bDead).Cursor().Seek(peer[:]); hasPrefix(oldest, peer[:]) {
+			if err := s.drop(bDead, bytes.Clone(oldest)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.putNumber(bRate, count, n); err != nil {
+		return err
+	}
 	return s.putRow(bDead, slices.Concat(peer[:], at[:], []byte{byte(row.Lane)}), row)
 }
 
@@ -101,7 +133,19 @@ func (m *machine) accept(s *step, in *inbound, c *protocol.ReceiveEvent) error {
 	if err := m.mayEmit(in); err != nil {
 		return err
 	}
-	switch e.Type {
+	if m.looped(&e) {
+		return nil
+	}
+	return m.takeIn(s, in)
+}
+
+// looped reports whether an event has been here before, through bridges: it ends quietly [FED-AUTH-2].
+func (m *machine) looped(e *fed.Event) bool { return slices.Contains(e.Via, m.abroad.self.String()) }
+
+// takeIn executes an event that its sender may emit.
+func (m *machine) takeIn(s *step, in *inbound) error {
+	e := in.event
+	switch e.Type { //nolint:exhaustive // what is not here is not known
 	case fed.TypeMessage:
 		return m.receiveMessage(s, in)
 	case fed.TypePost:
@@ -121,7 +165,7 @@ func (m *machine) accept(s *step, in *inbound, c *protocol.ReceiveEvent) error {
 	case fed.TypeProfile:
 		return m.receiveProfile(s, in)
 	case fed.TypeSkip:
-		return nil
+		return m.receiveSkip(s, in)
 	}
 	if e.Must {
 		return invalid("events of type %d are not known to this version", e.Type)
@@ -135,6 +179,7 @@ type say struct {
 	to     bool      // it goes to a user of this cluster's
 	ours   bool      // or to a group of this cluster's
 	theirs bool      // or is about a group of the sender's
+	none   bool      // or about nothing
 	allow  fed.Allow // what the rules of the link have to allow
 }
 
@@ -150,7 +195,7 @@ func sayOf(t fed.Type) (say, bool) {
 		fed.TypeLeave:      {author: true, ours: true, allow: fed.AllowGroups},
 		fed.TypeProfile:    {author: true},
 		fed.TypeFileOffer:  {author: true, to: true, ours: true, allow: fed.AllowFiles},
-		fed.TypeSkip:       {},
+		fed.TypeSkip:       {theirs: true, none: true},
 	}[t]
 	return s, known
 }
@@ -177,7 +222,7 @@ func (m *machine) mayEmit(in *inbound) error {
 		if !(s.ours && e.Group.Cluster == m.abroad.self) && !(s.theirs && e.Group.Cluster == in.from) {
 			return forbidden("%v of group %v does not come from %v", e.Type, e.Group, in.from)
 		}
-	case s.to || s.ours || s.theirs:
+	case (s.to || s.ours || s.theirs) && !s.none:
 		return invalid("%v says no conversation", e.Type)
 	}
 	return nil
@@ -193,11 +238,14 @@ func (m *machine) receiveMessage(s *step, in *inbound) error {
 	if err != nil || !in.fresh(m, s) {
 		return err
 	}
-	author, err := m.person(s, in.event.Author)
+	author, err := m.person(s, in, in.event.Author)
 	if err != nil {
 		return err
 	}
-	return m.storeForeign(s, in, body, author, protocol.WithUser(to), nil, 0)
+	if err := m.storeForeign(s, in, body, author, protocol.WithUser(to), nil, 0); err != nil {
+		return err
+	}
+	return s.keep(in)
 }
 
 // localEmployed refuses who is no user of this cluster, or has left.
@@ -227,7 +275,7 @@ func (m *machine) messageIn(in *inbound) (*fed.Message, error) {
 // fresh reports whether the message is not here yet: an epoch that begins anew may bring what is known [FED-EP-1].
 func (in *inbound) fresh(m *machine, s *step) bool {
 	key := eventKey(in.event.ID)
-	return s.row(bOrigin, key[:]) == nil && in.event.ID.Cluster != m.abroad.self
+	return s.row(bOrigin, key[:]) == nil && !m.abroad.own(in.event.ID)
 }
 
 // storeForeign stores a message from abroad under a msg_id of this cluster's, and remembers what it is called everywhere.
@@ -253,8 +301,11 @@ func (m *machine) storeForeign(s *step, in *inbound, body *fed.Message, author p
 	if err := s.put(bOrigin, key[:], place); err != nil {
 		return err
 	}
-	s.emit(protocol.MessageSent{Message: row.message(s.at), Members: members})
-	return s.putFate(s.at, &fateRow{origin: in.event.ID, hubSeq: hubSeq})
+	in.at, in.data = s.at, body.Data
+	msg := row.message(s.at)
+	msg.HubSeq, msg.Fate = hubSeq, uint8(in.state)
+	s.emit(protocol.MessageSent{Message: msg, Members: members})
+	return s.putFate(s.at, &fateRow{origin: in.event.ID, hubSeq: hubSeq, state: in.state})
 }
 
 // replyTo is the msg_id here of a message that is replied to; 0 if it is not here.
@@ -276,12 +327,18 @@ func (m *machine) replyTo(s *step, conv protocol.Conversation, e fed.EventID) (p
 // receivePost orders what somebody abroad said to a group of this cluster's.
 func (m *machine) receivePost(s *step, in *inbound) error {
 	body, err := m.messageIn(in)
-	if err != nil || !in.fresh(m, s) {
+	if err != nil {
 		return err
 	}
 	g, author, err := m.memberAbroad(s, in)
 	if err != nil {
+		if !in.fresh(m, s) {
+			return nil
+		}
 		return m.rejectPost(s, in, err)
+	}
+	if !in.fresh(m, s) {
+		return m.tellPlace(s, in)
 	}
 	conv := protocol.InGroup(g.group.ID).Conversation(0)
 	r, err := m.routeOf(s.txn, conv, author, g, len(in.bytes)+wrapping)
@@ -316,7 +373,7 @@ func (m *machine) rejectPost(s *step, in *inbound, why error) error {
 	if !errors.As(why, &refusal) {
 		return why
 	}
-	e := fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now, Group: in.event.Group}
+	e := fed.Event{ID: m.eventID(s.at), Time: s.now, Group: in.event.Group}
 	b := e.Encode(fed.TypeHubReject, fed.HubReject{Target: in.event.ID, Code: refusal.Code, Text: refusal.Message})
 	lane := fed.LaneOf(protocol.InGroup(in.event.Group.ID).Conversation(0))
 	_, err := m.putOut(s, laneKey{in.from, lane}, fed.TypeHubReject, protocol.Position{}, b)

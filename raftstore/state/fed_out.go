@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"teamtalk/protocol"
@@ -13,6 +14,8 @@ const wrapping = 512
 // putOut queues an event for a peer. message is whose fate depends on it, zero if nobody's [FED-OUT-1].
 func (m *machine) putOut(s *step, k laneKey, typ fed.Type, message protocol.Position, event []byte) (way, error) {
 	l := m.abroad.lanes[k]
+	before := m.abroad.waiting(k.peer)
+	m.quotaAlarm(s, k.peer, before, before+uint64(len(event)))
 	l.sent++
 	l.waiting += uint64(len(event))
 	row := outRow{typ: typ, time: s.now, message: message, event: event}
@@ -70,6 +73,9 @@ func (m *machine) routeOf(t *txn, conv protocol.Conversation, from protocol.User
 		r.peers = []fed.ClusterID{r.to.Cluster}
 		err = m.abroad.ready(r.to.Cluster, fed.AllowDirect, size)
 	case g.group.ID >= protocol.MaxLocalID:
+		if err := t.goesOn(g.group.ID); err != nil {
+			return r, err
+		}
 		if r.group, err = m.groupRef(t, g.group.ID); err != nil {
 			return r, err
 		}
@@ -77,17 +83,26 @@ func (m *machine) routeOf(t *txn, conv protocol.Conversation, from protocol.User
 		err = m.abroad.ready(r.group.Cluster, fed.AllowGroups, size)
 	default:
 		r.group, r.hub = fed.GroupRef{Cluster: m.abroad.self, ID: g.group.ID}, true
-		if r.peers, err = m.clustersOf(t, g.members); err != nil {
-			return r, err
-		}
-		for _, p := range r.peers {
-			if err := m.abroad.ready(p, fed.AllowGroups, size); err != nil {
-				return r, err
-			}
+		r.peers, err = t.clustersIn(g.group.ID)
+		if err == nil && len(r.peers) > 0 && m.abroad.lost {
+			err = errRestored
 		}
 	}
 	r.lane = fed.LaneOf(conv)
 	return r, err
+}
+
+// clustersIn are the other clusters that are in a group of this one.
+func (t *txn) clustersIn(g protocol.GroupID) (clusters []fed.ClusterID, err error) {
+	prefix := idKey(g)
+	err = t.scan(bSince, prefix[:], prefix[:], func(key, _ []byte) (bool, error) {
+		if len(key) != 4+clusterLen {
+			return true, badRow(bSince, key, errRowLength)
+		}
+		clusters = append(clusters, fed.ClusterID(key[4:]))
+		return false, nil
+	})
+	return clusters, err
 }
 
 // clustersOf are the clusters that some of the users are of, in order of their first one here, without this one.
@@ -109,18 +124,26 @@ func (m *machine) clustersOf(t *txn, users []protocol.UserID) (clusters []fed.Cl
 // tellMessage puts a message that was just stored on its way.
 func (m *machine) tellMessage(s *step, row *messageRow, r *route) error {
 	for _, p := range r.peers {
+		if r.hub && m.abroad.ready(p, fed.AllowGroups, 0) != nil {
+			continue
+		}
 		if err := m.introduce(s, row.from, laneKey{p, r.lane}); err != nil {
 			return err
 		}
 	}
-	e, body, err := m.messageEvent(s, row, r)
+	e, body, err := m.messageEvent(s.txn, s.at, row, r)
 	if err != nil {
 		return err
 	}
 	fate := fateRow{state: fed.StatePending}
 	switch {
 	case r.hub:
-		return m.order(s, s.at, r, e.Encode(fed.TypePost, body), nil, fate)
+		if err := m.order(s, s.at, r, e.Encode(fed.TypePost, body), nil, fate); err != nil {
+			return err
+		}
+		chain, err := s.chain(r.group.ID)
+		s.emit(protocol.MessageStateChanged{Conversation: row.conv, ID: row.id, From: row.from, State: uint8(fed.StateSent), HubSeq: chain.seq})
+		return err
 	case r.group.IsZero():
 		err = m.tellTo(s, r, fed.TypeMessage, e.Encode(fed.TypeMessage, body), &fate)
 	default:
@@ -129,6 +152,7 @@ func (m *machine) tellMessage(s *step, row *messageRow, r *route) error {
 	if err != nil {
 		return err
 	}
+	s.tellFate(&fate)
 	s.emit(protocol.MessageStateChanged{Conversation: row.conv, ID: row.id, From: row.from, State: uint8(fate.state)})
 	return s.putFate(s.at, &fate)
 }
@@ -145,14 +169,15 @@ func (m *machine) tellTo(s *step, r *route, typ fed.Type, event []byte, fate *fa
 	return nil
 }
 
-func (m *machine) messageEvent(s *step, row *messageRow, r *route) (e fed.Event, body fed.Message, err error) {
-	e = fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now, To: r.to, Group: r.group}
-	if e.Author, err = m.userRef(s.txn, row.from); err != nil {
+// messageEvent says what a message at a position says.
+func (m *machine) messageEvent(t *txn, at protocol.Position, row *messageRow, r *route) (e fed.Event, body fed.Message, err error) {
+	e = fed.Event{ID: m.eventID(at), Time: row.time, To: r.to, Group: r.group}
+	if e.Author, err = m.userRef(t, row.from); err != nil {
 		return e, body, err
 	}
 	body = fed.Message{Type: row.typ, Data: row.data, ContentType: row.extras.ContentType, BurnAfter: row.extras.BurnAfter}
 	if row.extras.ReplyTo != 0 {
-		body.ReplyTo, err = m.eventAt(s.txn, row.conv, row.extras.ReplyTo)
+		body.ReplyTo, err = m.eventAt(t, row.conv, row.extras.ReplyTo)
 	}
 	return e, body, err
 }
@@ -177,14 +202,18 @@ func (m *machine) introduce(s *step, u protocol.UserID, k laneKey) error {
 		return err
 	}
 	key := refKey(k.peer, aliasUser, uint32(u))
-	if b := s.row(bTold, key[:]); len(b) == 8 && protocol.Time(number(b)) >= row.User.Updated {
+	epoch := m.abroad.peerEpoch(k.peer)
+	if b := s.row(bTold, key[:]); len(b) == 16 && protocol.Time(number(b)) >= row.User.Updated && number(b[8:]) >= epoch {
 		return nil
 	}
-	e := fed.Event{ID: fed.NewEventID(m.abroad.self, s.at), Time: s.now, Author: fed.UserRef{Cluster: m.abroad.self, ID: u}}
+	e := fed.Event{ID: m.eventID(s.at), Time: s.now, Author: fed.UserRef{Cluster: m.abroad.self, ID: u}}
 	if _, err := m.putOut(s, k, fed.TypeProfile, protocol.Position{}, e.Encode(fed.TypeProfile, profileOf(&row.User))); err != nil {
 		return err
 	}
-	return s.putNumber(bTold, key[:], uint64(row.User.Updated))
+	b := s.room(16)
+	binary.BigEndian.PutUint64(b, uint64(row.User.Updated))
+	binary.BigEndian.PutUint64(b[8:], epoch)
+	return s.put(bTold, key[:], b)
 }
 
 func profileOf(u *protocol.User) fed.Profile {

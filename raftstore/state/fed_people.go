@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"teamtalk/protocol"
 	"teamtalk/protocol/fed"
@@ -17,24 +18,45 @@ func (s *step) putNumber(id bucketID, key []byte, n uint64) error {
 }
 
 // person is what somebody abroad is called here, by a new alias if need be: until a profile comes, just a number [FED-AL-1].
-func (m *machine) person(s *step, r fed.UserRef) (protocol.UserID, error) {
-	return m.personWith(s, r, &fed.Profile{Login: fmt.Sprintf("user%d", r.ID)}, false)
+func (m *machine) person(s *step, in *inbound, r fed.UserRef) (protocol.UserID, error) {
+	known, err := s.alias(r.Cluster, aliasUser, uint32(r.ID))
+	if err != nil || known != 0 {
+		return protocol.UserID(known), err
+	}
+	return m.personWith(s, in, r, &fed.Profile{Login: fmt.Sprintf("user%d", r.ID)}, false)
+}
+
+// personRow is what a person abroad is called at home, as far as it is known.
+type personRow struct {
+	Login   string        `cbor:"1,keyasint"`
+	Nick    string        `cbor:"2,keyasint,omitempty"`
+	Updated protocol.Time `cbor:"3,keyasint,omitempty"` // of what the person's own cluster said
+	Own     bool          `cbor:"4,keyasint,omitempty"` // it was that cluster that said so
+}
+
+func (t *txn) personRow(u protocol.UserID) (row personRow, err error) {
+	key := idKey(u)
+	_, err = t.readRow(bPerson, key[:], &row)
+	return row, err
 }
 
 // personWith is that with a profile. What the person's own cluster says counts if it is newer; what others say only as long as there is nothing better.
-func (m *machine) personWith(s *step, r fed.UserRef, p *fed.Profile, own bool) (protocol.UserID, error) {
+func (m *machine) personWith(s *step, in *inbound, r fed.UserRef, p *fed.Profile, own bool) (protocol.UserID, error) {
 	known, err := s.alias(r.Cluster, aliasUser, uint32(r.ID))
 	if err != nil {
 		return 0, err
 	}
 	if known != 0 {
-		if !own {
-			return protocol.UserID(known), nil
-		}
-		return protocol.UserID(known), m.editPerson(s, protocol.UserID(known), r.Cluster, p)
+		return protocol.UserID(known), m.editPerson(s, protocol.UserID(known), r.Cluster, p, own)
 	}
-	home, err := m.homeOf(s, r.Cluster)
+	if r.ID == 0 || r.ID >= protocol.MaxLocalID {
+		return 0, invalid("no user is called %v", r)
+	}
+	home, err := m.homeOf(r.Cluster)
 	if err != nil {
+		return 0, err
+	}
+	if err := s.countAlias(in.introducer(), r.Cluster); err != nil {
 		return 0, err
 	}
 	id, err := s.newAlias(r.Cluster, aliasUser, uint32(r.ID))
@@ -46,28 +68,40 @@ func (m *machine) personWith(s *step, r fed.UserRef, p *fed.Profile, own bool) (
 	if err := m.savePerson(s, &userRow{User: u}, 0); err != nil {
 		return 0, err
 	}
+	return u.ID, s.putPerson(u.ID, p, own)
+}
+
+func (s *step) putPerson(u protocol.UserID, p *fed.Profile, own bool) error {
+	row := personRow{Login: p.Login, Nick: protocol.Truncate(p.Nick, protocol.MaxPersonalText), Own: own}
 	if own {
-		return u.ID, s.putNumber(bProfileAt, groupBytes(protocol.GroupID(id)), uint64(p.Updated))
+		row.Updated = p.Updated
 	}
-	return u.ID, nil
+	key := idKey(u)
+	return s.putRow(bPerson, key[:], row)
 }
 
 // home is the office of people abroad, as it is shown.
 type home struct {
+	peer           *fed.Peer // of whose record this is
 	domain, office string
 	department     protocol.DeptID
 }
 
-func (m *machine) homeOf(s *step, c fed.ClusterID) (home, error) {
+func (m *machine) homeOf(c fed.ClusterID) (home, error) {
 	p := m.abroad.peers[c]
 	if p == nil {
 		return home{}, forbidden("cluster %v is not known here", c)
+	}
+	if h, known := m.abroad.homes[c]; known && h.peer == p {
+		return h, nil
 	}
 	manifest, err := p.Manifest.Open()
 	if err != nil {
 		return home{}, err
 	}
-	return home{manifest.Domain, manifest.Office, p.Department}, nil
+	h := home{p, manifest.Domain, manifest.Office, p.Department}
+	m.abroad.homes[c] = h
+	return h, nil
 }
 
 // dress gives a person the looks of a profile: "Nick (Office)", named user@domain [FED-AL-3]. What does not fit is cut or left out: it is for show.
@@ -93,23 +127,23 @@ func (h *home) dress(u *protocol.User, p *fed.Profile) {
 	}
 }
 
-// editPerson brings somebody abroad up to date with his own cluster's word.
-func (m *machine) editPerson(s *step, u protocol.UserID, c fed.ClusterID, p *fed.Profile) error {
-	key := idKey(u)
-	if b := s.row(bProfileAt, key[:]); len(b) == 8 && protocol.Time(number(b)) >= p.Updated {
-		return nil
+// editPerson brings somebody abroad up to date with his own cluster's word. Another one's counts as long as his own has said nothing.
+func (m *machine) editPerson(s *step, u protocol.UserID, c fed.ClusterID, p *fed.Profile, own bool) error {
+	known, err := s.personRow(u)
+	if err != nil || known.Own && (!own || known.Updated >= p.Updated) || !own && known.Login == p.Login && known.Nick == p.Nick {
+		return err
 	}
 	row, err := s.user(u)
 	if err != nil {
 		return err
 	}
-	home, err := m.homeOf(s, c)
+	home, err := m.homeOf(c)
 	if err != nil {
 		return err
 	}
 	before := row.User
 	home.dress(&row.User, p)
-	if err := s.putNumber(bProfileAt, key[:], uint64(p.Updated)); err != nil {
+	if err := s.putPerson(u, p, own); err != nil {
 		return err
 	}
 	if row.User == before {
@@ -136,8 +170,15 @@ func (m *machine) savePerson(s *step, row *userRow, updated protocol.Time) error
 	}
 	row.User.Updated = s.now
 	m.status[row.User.ID] = row.User.Status
-	s.emit(protocol.DirectoryChanged{})
+	s.tellDirectory()
 	return s.putUser(row, updated)
+}
+
+// tellDirectory says once that the directory is another one.
+func (s *step) tellDirectory() {
+	if !slices.ContainsFunc(s.events, func(e protocol.Event) bool { return e.Body == protocol.EventBody(protocol.DirectoryChanged{}) }) {
+		s.emit(protocol.DirectoryChanged{})
+	}
 }
 
 // receiveProfile takes what a cluster says of one of its people; of one whom nobody here has met only if the directories are shared.
@@ -149,7 +190,7 @@ func (m *machine) receiveProfile(s *step, in *inbound) error {
 	if err := protocol.CheckName("login name", p.Login, protocol.MaxLoginName); err != nil {
 		return err
 	}
-	_, err = m.personWith(s, in.event.Author, &p, true)
+	_, err = m.personWith(s, in, in.event.Author, &p, true)
 	return err
 }
 
@@ -193,15 +234,22 @@ func (m *machine) receiveDelete(s *step, in *inbound) error {
 		return err
 	}
 	at, ok, err := m.placeOf(s.txn, del.Target)
-	if err != nil || !ok {
-		return err // it never came, or it was deleted on its way
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return m.deleteUnknown(s, in, &del) // it never came, or it was deleted on its way
 	}
 	row, err := s.message(at)
 	if err != nil || row.deleted != 0 {
 		return err
 	}
 	var g *roster
-	with := protocol.WithUser(in.event.To.ID)
+	to, err := m.localUser(s.txn, in.event.To)
+	if err != nil {
+		return err
+	}
+	with := protocol.WithUser(to)
 	if row.conv.Type == protocol.SessionGroup {
 		if g, err = m.liveGroup(s.txn, protocol.GroupID(row.conv.A)); err != nil {
 			return err
@@ -222,23 +270,51 @@ func (m *machine) receiveDelete(s *step, in *inbound) error {
 	if err := s.erase(at, &row, del.Kind, actor, g); err != nil {
 		return err
 	}
+	if in.at = s.at; g == nil && in.from != m.abroad.self {
+		if err := s.keep(in); err != nil {
+			return err
+		}
+	}
 	return m.forgetAbroad(s, at, &row, in)
+}
+
+// deleteUnknown remembers a deletion by the message's author whose message was lost, so that it does not come back from elsewhere.
+func (m *machine) deleteUnknown(s *step, in *inbound, del *fed.Delete) error {
+	if !in.history || del.Target.Cluster != in.event.Author.Cluster || del.Kind != protocol.Recalled || m.abroad.own(del.Target) {
+		return nil
+	}
+	key := eventKey(del.Target)
+	if s.row(bOrigin, key[:]) != nil {
+		return nil
+	}
+	if err := s.put(bOrigin, key[:], s.room(positionLen)); err != nil {
+		return err
+	}
+	if in.ordered || in.event.Group.Cluster != m.abroad.self {
+		return nil
+	}
+	g, err := m.liveGroup(s.txn, in.event.Group.ID)
+	if err != nil {
+		return err
+	}
+	r := route{lane: fed.LaneOf(protocol.InGroup(g.group.ID).Conversation(0)), group: in.event.Group, hub: true}
+	if r.peers, err = s.clustersIn(g.group.ID); err != nil {
+		return err
+	}
+	return m.order(s, protocol.Position{}, &r, in.bytes, in.sig, fateRow{})
 }
 
 // tellProfile tells the clusters that have met somebody of this one what is new about him.
 func (m *machine) tellProfile(s *step, u protocol.UserID) error {
-	if u >= protocol.MaxLocalID {
+	if u >= protocol.MaxLocalID || m.abroad.epoch == 0 || m.abroad.lost {
 		return nil
 	}
-	for _, k := range m.lanesInOrder() {
-		if k.lane != fed.LaneControl || !m.linked(k.peer) {
+	for _, p := range m.peersInOrder() {
+		key := refKey(p, aliasUser, uint32(u))
+		if !m.linked(p) || s.row(bTold, key[:]) == nil {
 			continue
 		}
-		key := refKey(k.peer, aliasUser, uint32(u))
-		if s.row(bTold, key[:]) == nil {
-			continue
-		}
-		if err := m.introduce(s, u, k); err != nil {
+		if err := m.introduce(s, u, laneKey{p, fed.LaneControl}); err != nil {
 			return err
 		}
 	}

@@ -18,10 +18,11 @@ type said struct {
 	author protocol.UserID
 	to     string // whose mailboxes it belongs into
 	what   string
+	n      int
 }
 
-// TestFederationProperties: offices say, read, delete, and change members, while links carry as little as they please, twice, or not at all, and
-// offices restart. Once everything was carried, each message is in each mailbox that it belongs into, once; what one author said is in his order; all offices
+// TestFederationProperties: offices say, read, delete, while links carry as little as they please, twice, or not at all; days pass; places of the group get lost on their way; offices
+// restart, and go on from backups, which loses what had not left them. Once everything was carried, each message is in each mailbox that it belongs into, once; what one author said is in his order; all offices
 // have the same chain of the group; and nothing of what was deleted is left anywhere.
 func TestFederationProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -31,7 +32,9 @@ func TestFederationProperties(t *testing.T) {
 		p.begin()
 		rt.Repeat(map[string]func(*rapid.T){
 			"say to somebody": p.sayToOne, "say to the group": p.sayToGroup, "carry": p.carrySome, "restart": p.restart, "read": p.read, "delete": p.deleteOne,
+			"a day passes": p.sweep, "lose a place": p.losePlace, "back up": p.backUp, "restore": p.restore,
 		})
+		rt.Logf("restored %d times", p.restores)
 		for _, no := range w.settle() {
 			rt.Fatalf("refused: %+v", no)
 		}
@@ -45,12 +48,23 @@ type play struct {
 	*world
 	group   protocol.GroupID // at the first office
 	said    []said
-	deleted map[string]bool
+	deleted map[string]int  // when
+	unsure  map[string]bool // whether the deletion was lost with its office
+	backups map[int]saved
 	n       int
+	days    int
+	// restores is how often an office was.
+	restores int
+}
+
+// saved is a backup and when it was made.
+type saved struct {
+	copyOf
+	n int
 }
 
 func (p *play) begin() {
-	p.deleted = map[string]bool{}
+	p.deleted, p.unsure, p.backups = map[string]int{}, map[string]bool{}, map[int]saved{}
 	a, b, c := p.offices[0], p.offices[1], p.offices[2]
 	made, _ := a.do(&protocol.CreateGroup{Actor: 1, Type: protocol.GroupTemp, Name: "All", Members: []protocol.UserID{1, 2, a.person(b, 1), a.person(b, 2), a.person(c, 1)}}).(protocol.CreateGroupResult)
 	p.group = made.Group
@@ -74,7 +88,7 @@ func (p *play) sayToOne(t *rapid.T) {
 	what := fmt.Sprintf("m%d.", p.n)
 	o := p.offices[from]
 	o.say(author, protocol.WithUser(o.person(p.offices[to], reader)), what)
-	p.said = append(p.said, said{from, author, fmt.Sprintf("%d/%d", to, reader), what})
+	p.said = append(p.said, said{from, author, fmt.Sprintf("%d/%d", to, reader), what, p.n})
 }
 
 func (p *play) sayToGroup(t *rapid.T) {
@@ -83,7 +97,7 @@ func (p *play) sayToGroup(t *rapid.T) {
 	p.n++
 	what := fmt.Sprintf("g%d.", p.n)
 	o.say(1, protocol.InGroup(o.group(p.offices[0], p.group)), what)
-	p.said = append(p.said, said{from, 1, "group", what})
+	p.said = append(p.said, said{from, 1, "group", what, p.n})
 }
 
 // carrySome brings a few events of one lane over, perhaps some that were there before, and perhaps nobody hears that they arrived.
@@ -92,9 +106,9 @@ func (p *play) carrySome(t *rapid.T) {
 	a, b := p.offices[from], p.offices[to]
 	lane := fed.Lane(p.draw(t, 9, "lane"))
 	l := a.m.abroad.lanes[laneKey{b.id, lane}]
-	at := b.m.abroad.lanes[laneKey{a.id, lane}].in
-	first := min(max(1, at+1-uint64(p.draw(t, 3, "again"))), at+1)
-	if first <= l.swept || at == l.sent && first > at {
+	at := b.cursor(a, lane)
+	first := min(max(1, at+1-min(at, uint64(p.draw(t, 3, "again")))), at+1)
+	if at == l.sent && first > at {
 		return
 	}
 	committed, refused := p.carry(a, b, lane, first, 1+p.draw(t, 4, "events"))
@@ -133,17 +147,95 @@ func (p *play) deleteOne(t *rapid.T) {
 	for _, msg := range msgs {
 		if string(msg.Data) == m.what {
 			o.do(&protocol.DeleteMessage{Actor: m.author, Session: with, ID: msg.ID, Deletion: protocol.Recalled, Within: 1 << 50})
-			p.deleted[m.what] = true
+			p.n++
+			p.deleted[m.what] = p.n
 		}
 	}
+}
+
+// sweep lets a day pass: what was acknowledged before is gone from the outboxes. Nothing expires.
+func (p *play) sweep(*rapid.T) {
+	if p.days++; p.days > 5 {
+		return
+	}
+	for _, o := range p.offices {
+		o.clock += ackedKeep + 1
+		o.do(&protocol.SweepFederation{})
+	}
+}
+
+// losePlace has a place of the group that is on its way be given up, as if it had waited for too long.
+func (p *play) losePlace(t *rapid.T) {
+	hub, to := p.offices[0], p.offices[1+p.draw(t, 2, "to")]
+	lane := fed.LaneOf(protocol.InGroup(p.group).Conversation(0))
+	k := laneKey{to.id, lane}
+	l := hub.m.abroad.lanes[k]
+	for seq := max(l.acked, to.cursor(hub, lane)) + 1; seq <= l.sent; seq++ {
+		if row := hub.waiting(k, seq, 1)[0]; row.typ != fed.TypeHubPost {
+			continue
+		}
+		hub.change(func(s *step) error {
+			row, err := s.out(k, seq)
+			if err != nil {
+				return err
+			}
+			was, err := fed.DecodeEvent(row.event)
+			if err != nil {
+				return err
+			}
+			post, err := fed.BodyOf[fed.HubPost](&was)
+			if err != nil {
+				return err
+			}
+			skip := fed.Event{ID: hub.m.eventID(s.at), Group: was.Group}
+			return hub.m.replaceOut(s, way{k, seq}, &row, &outRow{typ: fed.TypeSkip, time: row.time, event: skip.Encode(fed.TypeSkip, fed.Skip{Place: post.Seq})})
+		})
+		return
+	}
+}
+
+func (p *play) backUp(t *rapid.T) {
+	i := p.draw(t, 3, "office")
+	p.backups[i] = saved{p.offices[i].backup(), p.n}
+}
+
+// restore has an office go on from its backup. What it had said since then and told nobody is lost with it.
+func (p *play) restore(t *rapid.T) {
+	i := p.draw(t, 3, "office")
+	b, ok := p.backups[i]
+	if !ok {
+		return
+	}
+	p.restores++
+	p.said = slices.DeleteFunc(p.said, func(m said) bool {
+		lost := m.office == i && m.n > b.n && p.deleted[m.what] == 0
+		for j, o := range p.offices {
+			lost = lost && (j == i || !holds(o, m.what))
+		}
+		return lost
+	})
+	for _, m := range p.said {
+		if m.office == i && p.deleted[m.what] > b.n {
+			p.unsure[m.what] = true
+		}
+	}
+	b.restore()
+	b.office.resume()
+	p.reconcile(b.office)
 }
 
 // judge compares every mailbox with what was said.
 func (p *play) judge() {
 	for i, o := range p.offices {
+		for _, wrong := range o.check() {
+			p.rapid.Fatal(wrong)
+		}
 		p.judgeGroup(i, o)
-		for what := range p.deleted {
-			if holds(o, what) {
+		for what, when := range p.deleted {
+			if when == 0 {
+				continue
+			}
+			if holds(o, what) && !p.unsure[what] {
 				p.rapid.Fatalf("%s still has %q, which was deleted", o.name, what)
 			}
 		}
@@ -158,12 +250,47 @@ func (p *play) judge() {
 			}
 		}
 	}
-	order := hubOrder(p.offices[0], p.group)
-	for _, o := range p.offices[1:] {
-		if got := hubOrder(o, o.group(p.offices[0], p.group)); !slices.Equal(got, order) {
-			p.rapid.Fatalf("%s has another order: %d places, the hub has %d", o.name, len(got), len(order))
+	p.judgeOrder()
+}
+
+// judgeOrder: the chain is the same everywhere. A hub that was restored does not get back places whose content was deleted; what is left is in the same order.
+func (p *play) judgeOrder() {
+	var orders [][][32]byte
+	for _, o := range p.offices {
+		orders = append(orders, p.placesOf(o))
+	}
+	all := slices.Clone(orders)
+	for i, order := range all {
+		if p.restores > 0 {
+			order = slices.DeleteFunc(slices.Clone(order), func(hash [32]byte) bool {
+				return slices.ContainsFunc(all, func(other [][32]byte) bool { return !slices.Contains(other, hash) })
+			})
+		}
+		if orders[i] = order; !slices.Equal(order, orders[0]) {
+			p.rapid.Fatalf("%s has another order: %d places, the hub has %d", p.offices[i].name, len(order), len(orders[0]))
 		}
 	}
+}
+
+// placesOf is the chain as an office has it; after a restore only its messages: a deletion may have been ordered again.
+func (p *play) placesOf(o *office) (hashes [][32]byte) {
+	if p.restores == 0 {
+		return hubOrder(o, o.group(p.offices[0], p.group))
+	}
+	o.view(func(t *txn) error {
+		prefix := idKey(o.group(p.offices[0], p.group))
+		return t.scan(bHub, prefix[:], prefix[:], func(_, b []byte) (bool, error) {
+			var row hubRow
+			if err := decodeRow(b, &row); err != nil {
+				return true, err
+			}
+			if at := positionKey(row.At); t.row(bLog, at[:]) != nil {
+				hashes = append(hashes, row.Inner)
+			}
+			return false, nil
+		})
+	})
+	return hashes
 }
 
 func (p *play) judgePair(i, j int, o, other *office, me, peer protocol.UserID) {
@@ -189,12 +316,12 @@ func (p *play) compare(o *office, mailbox []string, office int, author protocol.
 	name := fmt.Sprintf("%s%d: ", officeName(office), author)
 	var want, got []string
 	for k := range p.said {
-		if m := &p.said[k]; m.office == office && m.author == author && belongs(m) && !p.deleted[m.what] {
+		if m := &p.said[k]; m.office == office && m.author == author && belongs(m) && p.deleted[m.what] == 0 {
 			want = append(want, name+m.what)
 		}
 	}
 	for _, line := range mailbox {
-		if strings.HasPrefix(line, name) && !strings.HasSuffix(line, "(deleted)") {
+		if strings.HasPrefix(line, name) && !strings.HasSuffix(line, "(deleted)") && !p.unsure[strings.TrimPrefix(line, name)] {
 			got = append(got, line)
 		}
 	}

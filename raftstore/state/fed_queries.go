@@ -45,7 +45,7 @@ func (t *txn) lanesOf(a *abroad, peer fed.ClusterID) (lanes []fed.LaneStatus, er
 		if !ok {
 			continue
 		}
-		f := fed.LaneStatus{Lane: lane, Sent: l.sent, Acked: l.acked, Waiting: l.waiting, EpochIn: l.epochIn, In: l.in}
+		f := fed.LaneStatus{Lane: lane, Sent: l.sent, Acked: l.acked, Waiting: l.waiting, EpochIn: l.epochIn, In: l.in, Swept: l.swept}
 		if l.acked < l.sent {
 			row, err := t.out(k, l.acked+1)
 			if err != nil {

@@ -1,8 +1,10 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"teamtalk/protocol"
 	"teamtalk/protocol/fed"
@@ -120,21 +122,23 @@ func aliasKey(kind aliasKind, alias uint32) [5]byte {
 	return b
 }
 
-const eventIDLen = clusterLen + positionLen
+const eventIDLen = clusterLen + 8 + positionLen
 
+// eventKey has an event id in order of cluster, era and place.
 func eventKey(e fed.EventID) [eventIDLen]byte {
 	var b [eventIDLen]byte
 	copy(b[:], e.Cluster[:])
-	putPosition(b[clusterLen:], e.Position())
+	binary.BigEndian.PutUint64(b[clusterLen:], e.Era)
+	putPosition(b[clusterLen+8:], e.Position())
 	return b
 }
 
 func eventIDOf(b []byte) fed.EventID {
-	return fed.NewEventID(fed.ClusterID(b[:clusterLen]), positionOf(b[clusterLen:]))
+	return fed.NewEventID(fed.ClusterID(b[:clusterLen]), binary.BigEndian.Uint64(b[clusterLen:]), positionOf(b[clusterLen+8:eventIDLen]))
 }
 
 const (
-	fateFixedLen = 1 + 1 + 8 + eventIDLen + 1
+	fateFixedLen = 1 + 1 + 8 + eventIDLen + positionLen + 1
 	wayLen       = clusterLen + 9
 )
 
@@ -146,12 +150,14 @@ type way struct {
 
 // fateRow is what federation knows of a message, beside the message.
 //
-//	version 1 | state 1 | hub_seq 8 | origin 26 | ways 1 | ways × 25
+//	version 1 | state 1 | hub_seq 8 | origin 34 | news 10 | ways 1 | ways × 25
 type fateRow struct {
 	state  fed.MessageState
 	hubSeq uint64      // its place in a group of several clusters; 0: none (yet)
 	origin fed.EventID // zero: this cluster, at the message's own position
-	ways   []way       // events in the outbox that hold its content
+	// news is where its author was told last; zero: never, or it was with the message.
+	news protocol.Position
+	ways []way // events in the outbox that hold its content
 }
 
 func (r *fateRow) size() int { return fateFixedLen + wayLen*len(r.ways) }
@@ -161,7 +167,8 @@ func (r *fateRow) pack(b []byte) {
 	binary.BigEndian.PutUint64(b[2:], r.hubSeq)
 	origin := eventKey(r.origin)
 	copy(b[10:], origin[:])
-	b[10+eventIDLen] = byte(len(r.ways))
+	putPosition(b[10+eventIDLen:], r.news)
+	b[fateFixedLen-1] = byte(len(r.ways))
 	b = b[fateFixedLen:]
 	for _, w := range r.ways {
 		k := outKey(w.laneKey, w.seq)
@@ -171,13 +178,13 @@ func (r *fateRow) pack(b []byte) {
 }
 
 func unpackFate(b []byte) (fateRow, error) {
-	if len(b) < fateFixedLen || len(b) != fateFixedLen+wayLen*int(b[10+eventIDLen]) {
+	if len(b) < fateFixedLen || len(b) != fateFixedLen+wayLen*int(b[fateFixedLen-1]) {
 		return fateRow{}, errRowLength
 	}
 	if b[0] != rowVersion {
 		return fateRow{}, fmt.Errorf("%w %d", errRowVersion, b[0])
 	}
-	r := fateRow{state: fed.MessageState(b[1]), hubSeq: binary.BigEndian.Uint64(b[2:]), origin: eventIDOf(b[10:])}
+	r := fateRow{state: fed.MessageState(b[1]), hubSeq: binary.BigEndian.Uint64(b[2:]), origin: eventIDOf(b[10:]), news: positionOf(b[10+eventIDLen:])}
 	for rest := b[fateFixedLen:]; len(rest) > 0; rest = rest[wayLen:] {
 		k := laneKey{fed.ClusterID(rest[:clusterLen]), fed.Lane(rest[clusterLen])}
 		r.ways = append(r.ways, way{k, binary.BigEndian.Uint64(rest[clusterLen+1:])})
@@ -185,20 +192,39 @@ func unpackFate(b []byte) (fateRow, error) {
 	return r, nil
 }
 
-const chainLen = 1 + 8 + 32
+const chainLen = 1 + 8 + 32 + 8 + 8
 
 // chainRow is the newest end of a group's chain.
 //
-//	version 1 | hub_seq 8 | hash 32
+//	version 1 | hub_seq 8 | hash 32 | hole from 8 | hole to 8
+//
+// A hole is where the chain was taken up behind places that are not all here: the hub said so in a GroupState. What comes of them later is taken without a look at
+// the chain.
 type chainRow struct {
-	seq  uint64
-	hash [32]byte
+	seq          uint64
+	hash         [32]byte
+	holeFrom, to uint64 // inclusive; 0: there is none
+}
+
+// jump takes the chain up at a place further on.
+func (r *chainRow) jump(seq uint64, hash [32]byte) {
+	if r.holeFrom == 0 {
+		r.holeFrom = r.seq + 1
+	}
+	r.seq, r.hash, r.to = seq, hash, seq
+}
+
+// inHole reports whether a place may still be missing.
+func (r *chainRow) inHole(seq uint64) bool {
+	return r.holeFrom != 0 && seq >= r.holeFrom && seq <= r.to
 }
 
 func (r *chainRow) pack(b []byte) {
 	b[0] = rowVersion
 	binary.BigEndian.PutUint64(b[1:], r.seq)
 	copy(b[9:], r.hash[:])
+	binary.BigEndian.PutUint64(b[41:], r.holeFrom)
+	binary.BigEndian.PutUint64(b[49:], r.to)
 }
 
 func unpackChain(b []byte) (chainRow, error) {
@@ -208,7 +234,7 @@ func unpackChain(b []byte) (chainRow, error) {
 	if b[0] != rowVersion {
 		return chainRow{}, fmt.Errorf("%w %d", errRowVersion, b[0])
 	}
-	return chainRow{binary.BigEndian.Uint64(b[1:]), [32]byte(b[9:])}, nil
+	return chainRow{binary.BigEndian.Uint64(b[1:]), [32]byte(b[9:41]), binary.BigEndian.Uint64(b[41:]), binary.BigEndian.Uint64(b[49:])}, nil
 }
 
 // hubKey is the key of a place in a group's chain.
@@ -237,4 +263,86 @@ type deadRow struct {
 	Code     protocol.Code `cbor:"6,keyasint"`
 	Text     string        `cbor:"7,keyasint,omitempty"`
 	Time     protocol.Time `cbor:"8,keyasint"`
+}
+
+// sinceKey is the key of a cluster in a group.
+func sinceKey(g protocol.GroupID, c fed.ClusterID) [4 + clusterLen]byte {
+	var b [4 + clusterLen]byte
+	binary.BigEndian.PutUint32(b[:], uint32(g))
+	copy(b[4:], c[:])
+	return b
+}
+
+const gapLen = 1 + 8 + 8
+
+// gapRow is what is missing of a group abroad.
+//
+//	version 1 | from 8 | to 8
+type gapRow struct {
+	from, to uint64 // hub_seqs, inclusive
+}
+
+func (r *gapRow) pack(b []byte) {
+	b[0] = rowVersion
+	binary.BigEndian.PutUint64(b[1:], r.from)
+	binary.BigEndian.PutUint64(b[9:], r.to)
+}
+
+func unpackGap(b []byte) gapRow {
+	return gapRow{binary.BigEndian.Uint64(b[1:]), binary.BigEndian.Uint64(b[9:])}
+}
+
+// forkRow is why a group abroad is stopped: two outer events that its hub has signed.
+type forkRow struct {
+	Seq    uint64          `cbor:"1,keyasint"`
+	Time   protocol.Time   `cbor:"2,keyasint"`
+	First  fed.SignedEvent `cbor:"3,keyasint,omitzero"`
+	Second fed.SignedEvent `cbor:"4,keyasint"`
+}
+
+const keptFixedLen = 1 + clusterLen + 8 + 64 + 4
+
+// keptRow is an event from abroad, for its origin, should that be restored: byte for byte as it was signed, but for the content, which its message has.
+//
+//	version 1 | peer 16 | key 8 | signature 64 | cut 4 | event
+type keptRow struct {
+	peer  fed.ClusterID
+	sig   fed.Signature // zero: this cluster's own event
+	cut   uint32        // 1 + where the message's content was; 0: the event is whole
+	event []byte
+}
+
+func (r *keptRow) size() int { return keptFixedLen + len(r.event) }
+
+func (r *keptRow) pack(b []byte) {
+	b[0] = rowVersion
+	copy(b[1:], r.peer[:])
+	copy(b[1+clusterLen:], r.sig.Key[:])
+	copy(b[9+clusterLen:], r.sig.Sig[:])
+	binary.BigEndian.PutUint32(b[keptFixedLen-4:], r.cut)
+	copy(b[keptFixedLen:], r.event)
+}
+
+func unpackKept(b []byte) (keptRow, error) {
+	if len(b) < keptFixedLen {
+		return keptRow{}, errRowLength
+	}
+	if b[0] != rowVersion {
+		return keptRow{}, fmt.Errorf("%w %d", errRowVersion, b[0])
+	}
+	r := keptRow{peer: fed.ClusterID(b[1 : 1+clusterLen]), cut: binary.BigEndian.Uint32(b[keptFixedLen-4:]), event: b[keptFixedLen:]}
+	r.sig = fed.Signature{Key: fed.KeyID(b[1+clusterLen : 9+clusterLen]), Sig: [64]byte(b[9+clusterLen : keptFixedLen-4])}
+	if int64(r.cut) > int64(len(r.event))+1 {
+		return r, errRowLength
+	}
+	return r, nil
+}
+
+// whole is the event with its content; a copy.
+func (r *keptRow) whole(data []byte) fed.SignedEvent {
+	if r.cut == 0 {
+		return fed.SignedEvent{Event: bytes.Clone(r.event), Signature: r.sig}
+	}
+	at := r.cut - 1
+	return fed.SignedEvent{Event: slices.Concat(r.event[:at], data, r.event[at:]), Signature: r.sig}
 }

@@ -75,9 +75,9 @@ func TestDeletedAbroad(t *testing.T) {
 	w := newWorld(t, 2)
 	a, b := w.offices[0], w.offices[1]
 	bob := protocol.WithUser(a.person(b, 2))
-	sent, unsent := a.say(1, bob, "a mistake"), protocol.MsgID(0)
+	sent := a.say(1, bob, "a mistake")
 	w.settle()
-	unsent = a.say(1, bob, "another mistake")
+	unsent := a.say(1, bob, "another mistake")
 	for _, id := range []protocol.MsgID{sent, unsent} {
 		a.do(&protocol.DeleteMessage{Actor: 1, Session: bob, ID: id, Deletion: protocol.Recalled, Within: 1 << 40})
 	}

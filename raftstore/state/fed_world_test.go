@@ -3,9 +3,12 @@ package state
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"fmt"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
 
 	"teamtalk/protocol"
@@ -17,9 +20,11 @@ type office struct {
 	*node
 	id     fed.ClusterID
 	signer *fed.Signer
-	keys   fed.Keys
-	signed fed.SignedManifest
-	name   string
+	// identity is the newest one.
+	identity fed.Identity
+	keys     fed.Keys
+	signed   fed.SignedManifest
+	name     string
 }
 
 // world is several offices that are all linked.
@@ -58,9 +63,9 @@ func newOffice(t testing.TB, i int) *office {
 	m := fed.Manifest{Cluster: o.id, Root: public(root), Serial: 1, Domain: o.name + ".example", Office: o.name, Versions: fed.Current(),
 		Keys: []fed.LinkKey{{Public: public(link), Purpose: fed.KeyActive}}}
 	o.signed, o.keys = fed.SignManifest(&m, ed25519.NewKeyFromSeed(root)), m.LinkKeys()
-	identity := fed.Identity{Root: [32]byte(root), Keys: []fed.OwnKey{{Seed: [32]byte(link), Purpose: fed.KeyActive}}, Manifest: o.signed, Epoch: 1}
+	identity := fed.Identity{Root: [32]byte(root), Keys: []fed.OwnKey{{Seed: [32]byte(link), Purpose: fed.KeyActive}}, Manifest: o.signed, Epoch: 1, History: [16]byte{1}}
 	o.do(&protocol.SetIdentity{Identity: mustCBOR(identity)})
-	o.signer = identity.Signer(o.id)
+	o.signer, o.identity = identity.Signer(o.id), identity
 	for u := range officeUsers {
 		o.do(&protocol.AddUsers{Users: []protocol.NewUser{{User: protocol.User{Name: fmt.Sprintf("%s%d", o.name, u+1), Nick: fmt.Sprintf("Nick%d", u+1)}}}})
 	}
@@ -106,6 +111,12 @@ func (o *office) view(fn func(*txn) error) {
 func (o *office) waiting(k laneKey, from uint64, n int) (events []outRow) {
 	o.view(func(t *txn) error {
 		for seq := from; seq <= o.m.abroad.lanes[k].sent && len(events) < n; seq++ {
+			key := outKey(k, seq)
+			if t.row(bOut, key[:]) == nil { // swept: whoever sends it again has nothing but its place
+				skip := fed.Event{ID: o.m.eventID(protocol.Position{Index: seq})}
+				events = append(events, outRow{typ: fed.TypeSkip, event: skip.Encode(fed.TypeSkip, fed.Skip{})})
+				continue
+			}
 			row, err := t.out(k, seq)
 			if err != nil {
 				return err
@@ -124,13 +135,13 @@ func (w *world) carry(from, to *office, lane fed.Lane, first uint64, n int) (com
 	w.Helper()
 	k, back := laneKey{to.id, lane}, laneKey{from.id, lane}
 	for i, row := range from.waiting(k, first, n) {
-		batch := fed.Batch{Epoch: 1, Lane: lane, First: first + uint64(i), Events: []fed.SignedEvent{from.signer.SignEvent(row.event)}}
+		batch := fed.Batch{Epoch: from.m.abroad.epoch, Lane: lane, First: first + uint64(i), Events: []fed.SignedEvent{from.signer.SignEvent(row.event)}}
 		from.signer.SignBatch(&batch, to.id)
 		if err := batch.Verify(from.id, to.id, from.keys); err != nil {
 			w.Fatal(err)
 		}
 		e := batch.Events[0]
-		res := to.apply(&protocol.ReceiveEvent{Cluster: from.id, Epoch: 1, Lane: uint8(lane), Sequence: batch.First, Event: e.Event,
+		res := to.apply(&protocol.ReceiveEvent{Cluster: from.id, Epoch: batch.Epoch, Lane: uint8(lane), Sequence: batch.First, Event: e.Event,
 			Key: e.Signature.Key, Sig: e.Signature.Sig[:]})[0]
 		got, ok := res.(protocol.ReceiveResult)
 		if !ok {
@@ -139,6 +150,9 @@ func (w *world) carry(from, to *office, lane fed.Lane, first uint64, n int) (com
 		if got.Refused != nil {
 			refused = append(refused, *got.Refused)
 		}
+		if got.Gap != nil {
+			w.fillGaps(to, from)
+		}
 	}
 	return to.m.abroad.lanes[back].in, refused
 }
@@ -146,7 +160,7 @@ func (w *world) carry(from, to *office, lane fed.Lane, first uint64, n int) (com
 func (w *world) ack(from, to *office, lane fed.Lane, committed uint64, refused []protocol.Refusal) {
 	w.Helper()
 	if committed > from.m.abroad.lanes[laneKey{to.id, lane}].acked {
-		from.do(&protocol.AckEvents{Cluster: to.id, Epoch: 1, Lane: uint8(lane), Sequence: committed, Refused: refused})
+		from.do(&protocol.AckEvents{Cluster: to.id, Epoch: from.m.abroad.epoch, Lane: uint8(lane), Sequence: committed, Refused: refused})
 	}
 }
 
@@ -156,17 +170,18 @@ func (w *world) settle() (refused []protocol.Refusal) {
 	for moved := true; moved; {
 		moved = false
 		for _, a := range w.offices {
+			a.work()
 			for _, b := range w.offices {
 				if a == b {
 					continue
 				}
 				for lane := fed.LaneControl; lane <= fed.LaneLast; lane++ {
-					l := a.m.abroad.lanes[laneKey{b.id, lane}]
-					if l.acked == l.sent {
+					l, in := a.m.abroad.lanes[laneKey{b.id, lane}], b.cursor(a, lane)
+					if l.acked == l.sent && in == l.sent {
 						continue
 					}
 					moved = true
-					committed, no := w.carry(a, b, lane, l.acked+1, 1000)
+					committed, no := w.carry(a, b, lane, min(l.acked, in)+1, 1000)
 					w.ack(a, b, lane, committed, no)
 					refused = append(refused, no...)
 				}
@@ -231,3 +246,57 @@ func (o *office) states(id protocol.MsgID) (states []uint8) {
 	}
 	return states
 }
+
+// cursor is up to where an office has committed what the other one sends now: nothing yet of a new epoch.
+func (o *office) cursor(from *office, lane fed.Lane) uint64 {
+	l := o.m.abroad.lanes[laneKey{from.id, lane}]
+	if l.epochIn != from.m.abroad.epoch {
+		return 0
+	}
+	return l.in
+}
+
+// work sweeps until no task is due.
+func (o *office) work() {
+	o.Helper()
+	for range 1000 {
+		due := false
+		o.view(func(t *txn) error {
+			return t.scan(bTask, nil, nil, func(_, b []byte) (bool, error) {
+				var row taskRow
+				err := decodeRow(b, &row)
+				due = due || row.Due <= protocol.Time(o.clock)
+				return due, err
+			})
+		})
+		if !due {
+			return
+		}
+		o.do(&protocol.SweepFederation{})
+	}
+	o.Fatal("tasks never end")
+}
+
+// rootKey is an office's.
+func rootKey(n byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, 32)) }
+
+func sorted(lines []string) []string { return slices.Sorted(slices.Values(lines)) }
+
+func equal(t testing.TB, what string, want, got any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s: %s", what, diff)
+	}
+}
+
+// change writes into an office's state, past all rules.
+func (o *office) change(fn func(*step) error) {
+	o.Helper()
+	if err := o.db.Update(func(tx *bbolt.Tx) error {
+		return fn(&step{txn: &txn{tx: tx}, at: protocol.Position{Index: o.index}, now: protocol.Time(o.clock)})
+	}); err != nil {
+		o.Fatal(err)
+	}
+}
+
+func sha(b []byte) [32]byte { return sha256.Sum256(b) }

@@ -12,6 +12,8 @@ type changeRow struct {
 	Actor   protocol.UserID       `cbor:"1,keyasint"`
 	Change  protocol.MemberChange `cbor:"2,keyasint"` // 0: the group was made
 	Changed []protocol.UserID     `cbor:"3,keyasint"` // ascending
+	// Gone left in the same moment as those who were added came: a group abroad, of which only the outcome is known.
+	Gone []protocol.UserID `cbor:"4,keyasint,omitempty"`
 }
 
 const groupMade protocol.MemberChange = 0
@@ -66,7 +68,7 @@ func (m *machine) createGroup(s *step, c *protocol.CreateGroup) (any, error) {
 			return nil, err
 		}
 	}
-	if err := s.noteChange(g.ID, changeRow{c.Actor, groupMade, members}); err != nil {
+	if err := s.noteChange(g.ID, changeRow{Actor: c.Actor, Change: groupMade, Changed: members}); err != nil {
 		return nil, err
 	}
 	s.emit(protocol.GroupCreated{Actor: c.Actor, Group: g.ID, Members: members})
@@ -121,7 +123,7 @@ func (m *machine) changeMembers(s *step, c *protocol.ChangeMembers) (any, error)
 			return nil, err
 		}
 	}
-	members, err := m.changeAs(s, r, changeRow{c.Actor, c.Change, changed}, c.Origin)
+	members, err := m.changeAs(s, r, changeRow{Actor: c.Actor, Change: c.Change, Changed: changed}, c.Origin)
 	return protocol.ChangeMembersResult{Current: members, Changed: changed}, err
 }
 
@@ -262,7 +264,7 @@ func (m *machine) editGroup(s *step, c *protocol.EditGroup) error {
 		s.emit(protocol.GroupEdited{Group: g.ID})
 	}
 	if c.Close {
-		if members, err = m.moveMembers(s, &g, members, changeRow{0, protocol.MembersDel, members}, 0); err != nil {
+		if members, err = m.moveMembers(s, &g, members, changeRow{Change: protocol.MembersDel, Changed: members}, 0); err != nil {
 			return err
 		}
 	}

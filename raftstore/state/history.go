@@ -86,10 +86,14 @@ func (q *Queries) History(me protocol.UserID, s protocol.Session, begin protocol
 			return nil
 		}
 		msgs = make([]protocol.Message, 0, min(count, int(begin-v.first)+1))
-		return r.descend(v.conv, v.head, begin, func(at protocol.Position, row *messageRow) (bool, error) {
+		err = r.descend(v.conv, v.head, begin, func(at protocol.Position, row *messageRow) (bool, error) {
 			msgs = append(msgs, row.message(at))
 			return len(msgs) == count || row.id == v.first, nil
 		})
+		if err != nil {
+			return err
+		}
+		return r.addFates(v.conv, msgs)
 	})
 	return msgs, err
 }
@@ -123,7 +127,7 @@ func (q *Queries) MessagesByID(me protocol.UserID, s protocol.Session, ids []pro
 			}
 			ids = ids[n:]
 		}
-		return nil
+		return r.addFates(v.conv, msgs)
 	})
 	return msgs, err
 }

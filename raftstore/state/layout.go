@@ -46,9 +46,17 @@ const (
 	bChain                      // GroupID → end of the chain of a group of several clusters
 	bHub                        // GroupID, hub_seq → hub row
 	bHubVersion                 // GroupID of a group abroad → version at its hub
-	bTold                       // ClusterID, kind, UserID → User.Updated that the peer knows
-	bProfileAt                  // alias of a user → when his profile was changed at home
+	bTold                       // ClusterID, kind, UserID → User.Updated that the peer knows, its epoch then
+	bPerson                     // alias of a user → what he is called at home
 	bDead                       // ClusterID, Position, lane → dead letter
+	bGap                        // GroupID of a group abroad → places that are missing
+	bFork                       // GroupID of a group abroad → fork row
+	bSince                      // GroupID, ClusterID → hub_seq after which the cluster is in the group
+	bKept                       // Position → event from abroad as it was signed, without the content that its message has
+	bNews                       // UserID, Position → news row: what the author of a message was told last of its way
+	bRate                       // ClusterID → new aliases in an hour; with 'd' → dead letters
+	bLeft                       // GroupID abroad, UserID → nothing: has left, and the hub has not said so yet
+	bTask                       // kind, ClusterID → task row: what is done in steps
 	numBuckets
 )
 
@@ -56,7 +64,7 @@ func (id bucketID) name() string {
 	return [numBuckets]string{"meta", "log", "conv", "sparse", "session", "dedupe", "user", "login", "password", "updated",
 		"profile", "dept", "group", "member", "change", "device", "token", "file", "revoked", "deletion", "unburned", "due",
 		"fed-peer", "fed-invitation", "fed-lane", "fed-out", "fed-alias", "fed-ref", "fed-origin", "fed-fate", "fed-chain", "fed-hub", "fed-hub-version",
-		"fed-told", "fed-profile", "fed-dead"}[id]
+		"fed-told", "fed-person", "fed-dead", "fed-gap", "fed-fork", "fed-since", "fed-kept", "fed-news", "fed-rate", "fed-left", "fed-task"}[id]
 }
 
 const (

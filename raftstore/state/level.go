@@ -102,7 +102,7 @@ func needs(c protocol.Command) (level protocol.Level, what string) {
 	case *protocol.BurnDue:
 		return levelDeleting, "burning"
 	case *protocol.SetIdentity, *protocol.AddInvitation, *protocol.SetPeer, *protocol.ReceiveEvent, *protocol.AckEvents, *protocol.SweepFederation,
-		*protocol.AddAlias:
+		*protocol.AddAlias, *protocol.ReceiveHistory:
 		return levelFederation, "federation"
 	case *protocol.SendMessage:
 		if c.Extras.BurnAfter != 0 {

@@ -63,6 +63,9 @@ const (
 	metaIdentity    = "fed-identity" // fed.Identity; there is none before SetIdentity
 	metaAliasUsers  = "fed-users"    // aliases given
 	metaAliasGroups = "fed-groups"
+	metaEras        = "fed-eras"    // []era; there is none before the first restore
+	metaRenewed     = "fed-renewed" // when the cluster was recovered, see abroad.readLoss
+	metaLost        = "fed-lost"    // log index behind the former history of a cluster that was restored, until it begins a new epoch
 )
 
 // Open prepares the buckets of a new database, migrates one of an older format, refuses one of a newer, and reads what is
@@ -165,6 +168,9 @@ func (m *machine) Apply(tx *bbolt.Tx, at protocol.Position, timeMs int64, cmd []
 	c, err := decodeCommand(cmd)
 	var result any
 	if err == nil {
+		err = m.noteLoss(s)
+	}
+	if err == nil {
 		err = m.mayUse(c)
 	}
 	if err == nil {
@@ -245,6 +251,8 @@ func (m *machine) execute(s *step, cmd protocol.Command) (any, error) {
 		return m.sweepFederation(s)
 	case *protocol.AddAlias:
 		return m.addAlias(s, c)
+	case *protocol.ReceiveHistory:
+		return m.receiveHistory(s, c)
 	}
 	return nil, fmt.Errorf("no way to execute %T", cmd)
 }

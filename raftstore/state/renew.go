@@ -3,6 +3,7 @@ package state
 import (
 	"crypto/rand"
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -25,12 +26,23 @@ func ClusterOf(tx *bbolt.Tx) (c protocol.Cluster, err error) {
 // RenewHistory begins a new history of the cluster in a state file: what cursors of before meant may not have happened in it, so their clients
 // get GAP [TT-SESS-5]. For what goes on alone after the majority was lost.
 func RenewHistory(tx *bbolt.Tx) error {
+	// Behind the state there may be more in the log, which is still of the former history.
+	if t := (&txn{tx: tx}); tx.Bucket([]byte(bMeta.name())) != nil {
+		if err := t.setNumber(metaRenewed, uint64(protocol.TimeOf(time.Now()))); err != nil {
+			return err
+		}
+	}
 	return renew(tx, func(c *protocol.Cluster) [][]byte { return [][]byte{c.History[:]} })
 }
 
 // RenewCluster does so for a backup that becomes a cluster of its own: resume tokens of the other one are worth nothing in it [TT-SESS-6], and
 // neither are the certificates of its nodes.
 func RenewCluster(tx *bbolt.Tx) error {
+	if t := (&txn{tx: tx}); tx.Bucket([]byte(bMeta.name())) != nil {
+		if err := t.setNumber(metaRenewed, 0); err != nil {
+			return err
+		}
+	}
 	return renew(tx, func(c *protocol.Cluster) [][]byte {
 		c.NodeCert, c.NodeKey, c.JoinKey = "", "", [32]byte{}
 		return [][]byte{c.History[:], c.TokenKey[:]}

@@ -53,6 +53,10 @@ func (r *replay) page(limit int, add func(protocol.Event)) (last protocol.Cursor
 		last = protocol.Cursor(e.At.Index)
 		if m, ok := e.Body.(protocol.MessageSent); ok {
 			data += len(m.Message.Data)
+			if err := r.addFateOf(m.Message.Conversation, &m.Message); err != nil {
+				return last, false, err
+			}
+			e.Body = m
 		}
 		add(e)
 	}
@@ -87,6 +91,9 @@ func (r *replay) collect() error {
 		return err
 	}
 	if err := r.collectFiles(); err != nil {
+		return err
+	}
+	if err := r.collectNews(); err != nil {
 		return err
 	}
 	slices.SortStableFunc(r.fixed.events, func(a, b protocol.Event) int {
@@ -203,11 +210,14 @@ func (r *replay) collectChanges(g protocol.GroupID, stays []interval) error {
 	for i := len(rows) - 1; i >= 0; i-- {
 		row, at := rows[i], places[i]
 		if stayedAt(stays, at) {
-			r.note(at, row.event(g, current))
+			for _, body := range row.events(g, current) {
+				r.note(at, body)
+			}
 		}
 		switch row.Change {
 		case protocol.MembersAdd:
 			current = applyChange(current, protocol.MembersDel, row.Changed)
+			current = applyChange(current, protocol.MembersAdd, row.Gone)
 		case protocol.MembersDel:
 			current = applyChange(current, protocol.MembersAdd, row.Changed)
 		}
@@ -221,11 +231,17 @@ func stayedAt(stays []interval, at protocol.Position) bool {
 	})
 }
 
-func (row *changeRow) event(g protocol.GroupID, current []protocol.UserID) protocol.EventBody {
+// events are what is told of a change that has led to the members current, in order.
+func (row *changeRow) events(g protocol.GroupID, current []protocol.UserID) []protocol.EventBody {
 	if row.Change == groupMade {
-		return protocol.GroupCreated{Actor: row.Actor, Group: g, Members: row.Changed}
+		return []protocol.EventBody{protocol.GroupCreated{Actor: row.Actor, Group: g, Members: row.Changed}}
 	}
-	return protocol.MembersChanged{Actor: row.Actor, Group: g, Change: row.Change, Current: current, Changed: row.Changed}
+	changed := protocol.MembersChanged{Actor: row.Actor, Group: g, Change: row.Change, Current: current, Changed: row.Changed}
+	if len(row.Gone) == 0 {
+		return []protocol.EventBody{changed}
+	}
+	left := protocol.MembersChanged{Actor: row.Actor, Group: g, Change: protocol.MembersDel, Changed: row.Gone, Current: applyChange(current, protocol.MembersDel, row.Changed)}
+	return []protocol.EventBody{left, changed}
 }
 
 func (r *replay) collectFiles() error {
@@ -242,9 +258,19 @@ func (r *replay) collectFiles() error {
 // streamHeap has the stream with the earliest event on top.
 type streamHeap []stream
 
-func (h streamHeap) Len() int           { return len(h) }
-func (h streamHeap) Less(i, j int) bool { return h[i].at().Before(h[j].at()) }
-func (h streamHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h streamHeap) Len() int      { return len(h) }
+func (h streamHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Less has a message before what else became known at its position.
+func (h streamHeap) Less(i, j int) bool {
+	a, b := h[i].at(), h[j].at()
+	if a != b {
+		return a.Before(b)
+	}
+	_, first := h[i].(*messageStream)
+	_, second := h[j].(*messageStream)
+	return first && !second
+}
 
 // Push is for container/heap.
 func (h *streamHeap) Push(x any) { *h = append(*h, x.(stream)) }

@@ -191,7 +191,11 @@ func (q *Queries) RecentSessions(me protocol.UserID, after protocol.Time, limit 
 			if err != nil {
 				return err
 			}
-			sessions = append(sessions, protocol.RecentSession{Session: l.session, Updated: l.head.time, Latest: row.message(l.head.at)})
+			latest := row.message(l.head.at)
+			if err := r.addFateOf(row.conv, &latest); err != nil {
+				return err
+			}
+			sessions = append(sessions, protocol.RecentSession{Session: l.session, Updated: l.head.time, Latest: latest})
 		}
 		return nil
 	})
@@ -210,7 +214,11 @@ func (q *Queries) Unread(me protocol.UserID) (unread []protocol.Unread, err erro
 			if err != nil {
 				return err
 			}
-			unread = append(unread, protocol.Unread{Session: l.session, Count: l.unread(), Latest: row.message(l.head.at)})
+			latest := row.message(l.head.at)
+			if err := r.addFateOf(row.conv, &latest); err != nil {
+				return err
+			}
+			unread = append(unread, protocol.Unread{Session: l.session, Count: l.unread(), Latest: latest})
 		}
 		return nil
 	})

@@ -219,7 +219,10 @@ func (m *machine) editUser(s *step, c *protocol.EditUser) error {
 		}
 		s.lockOut(u, "left")
 	}
-	return s.putUser(&row, before.Updated)
+	if err := s.putUser(&row, before.Updated); err != nil {
+		return err
+	}
+	return m.tellProfile(s, u.ID)
 }
 
 func replace[T any](field, with *T) {
@@ -281,7 +284,10 @@ func (m *machine) changeProfile(s *step, u protocol.UserID, change func(*userRow
 	if err := change(&row); err != nil {
 		return err
 	}
-	return s.putUser(&row, before)
+	if err := s.putUser(&row, before); err != nil {
+		return err
+	}
+	return m.tellProfile(s, u)
 }
 
 func (t *txn) passwordHash(u protocol.UserID) (string, error) {
