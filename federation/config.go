@@ -27,6 +27,7 @@ type Store interface {
 // Records are what the replicated state knows of other clusters.
 type Records interface {
 	FedIdentity() (*fed.Identity, error)
+	Invitations() ([][32]byte, error) // hashes of those that can be used
 	FedPeers() ([]fed.PeerStatus, error)
 	FedLanes(peer fed.ClusterID) ([]fed.LaneStatus, error)
 	FedOut(peer fed.ClusterID, lane fed.Lane, from uint64, events, size int) (out [][]byte, epoch uint64, err error)
@@ -34,18 +35,51 @@ type Records interface {
 	DeadLetters(peer fed.ClusterID, limit int) ([]fed.DeadLetter, error)
 }
 
+// History is what is missing here of groups, and what another cluster may be missing.
+type History interface {
+	// FedGaps are the places that are missing here of a hub's groups; FedChains its groups as far as they are here.
+	FedGaps(hub fed.ClusterID) ([]fed.Gap, error)
+	FedChains(hub fed.ClusterID) ([]fed.Gap, error)
+	// FedRange reads places of a group of this cluster's for a cluster that is in it, FedSince what went to and fro since a time.
+	FedRange(g protocol.GroupID, asker fed.ClusterID, from, to uint64, events, size int) (out [][]byte, more bool, err error)
+	FedSince(peer fed.ClusterID, since protocol.Time, after protocol.Position, events, size int) (fed.History, error)
+	Forks() ([]fed.Fork, error)
+}
+
+// Tracer finds messages again.
+type Tracer interface {
+	TraceEvent(e fed.EventID) (fed.Trace, error)
+	TraceMessage(c protocol.Conversation, id protocol.MsgID) (fed.Trace, error)
+}
+
 // Names translates between the numbers of this cluster and those of others.
 type Names interface {
 	UserAbroad(u protocol.UserID) (fed.UserRef, error)
 	GroupAbroad(g protocol.GroupID) (fed.GroupRef, error)
 	AliasOf(r fed.UserRef) (protocol.UserID, error)
+	// AliasesOf lists a peer's people that are known here, in order of their numbers here.
+	AliasesOf(peer fed.ClusterID, after protocol.UserID, limit int) ([]fed.AliasRow, error)
+}
+
+// People are those of this cluster, whom others ask for.
+type People interface {
+	UserByID(id protocol.UserID) (protocol.User, error)
+	// UsersSince lists all users who have not left for t 0, else those updated at t or later; newest is the latest update.
+	UsersSince(t protocol.Time) (users []protocol.User, newest protocol.Time, err error)
+	GroupByID(id protocol.GroupID) (protocol.Group, error)
+	IsMember(g protocol.GroupID, u protocol.UserID) (bool, error)
+	// KnownTo returns those of users whom a peer may know of without a shared directory.
+	KnownTo(peer fed.ClusterID, users []protocol.UserID) ([]protocol.UserID, error)
 }
 
 // State is the replicated state of this cluster.
 type State interface {
 	Store
 	Records
+	History
+	Tracer
 	Names
+	People
 }
 
 // Presence is this node's table of who is connected, where people of other clusters are entered as if they were here.
@@ -95,6 +129,7 @@ type Config struct {
 	// Program is this program's version, which others log.
 	Program string
 	Timing  Timing
+	Limits  Limits
 
 	Log        *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: no metrics
@@ -110,4 +145,37 @@ type Timing struct {
 	Silence    time.Duration // that ends a connection, 45 s
 	Presence   time.Duration // for which changes are collected, 5 s [FED-EPH-1]
 	Request    time.Duration // that a hub has to answer, 3 s [FED-HUB-1]
+}
+
+// Limits bound what a peer may send [FED-AUTH-3]. What is above waits. Zero values mean the default given, negative ones no limit.
+type Limits struct {
+	Events float64 // of a peer in a second, 2,000; a minute's worth may come at once
+	Author float64 // of one of its users in a second, 20; a minute's worth may come at once
+}
+
+func (c *Config) setDefaults() {
+	t := &c.Timing
+	for _, d := range []struct {
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{&t.Tick, 250 * time.Millisecond}, {&t.Race, 250 * time.Millisecond}, {&t.RetryLeast, time.Second}, {&t.RetryMost, time.Minute},
+		{&t.Ping, 15 * time.Second}, {&t.Silence, 45 * time.Second}, {&t.Presence, 5 * time.Second}, {&t.Request, 3 * time.Second},
+	} {
+		if *d.value <= 0 {
+			*d.value = d.standard
+		}
+	}
+	if c.Limits.Events == 0 {
+		c.Limits.Events = 2000
+	}
+	if c.Limits.Author == 0 {
+		c.Limits.Author = 20
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Dialer == nil {
+		c.Dialer = NewDialer(t.Race)
+	}
 }

@@ -25,6 +25,12 @@ type hello struct {
 // farewell is a connection that the other side ended with a reason.
 type farewell struct{ fed.Goodbye }
 
+// farewellOf keeps no more of a reason than is shown.
+func farewellOf(g fed.Goodbye) *farewell {
+	g.Text = protocol.Truncate(g.Text, maxReason)
+	return &farewell{g}
+}
+
 // Error tells why.
 func (f *farewell) Error() string {
 	if f.Text != "" {
@@ -55,7 +61,7 @@ func readHello(w Wire, versions fed.Versions, certificate ed25519.PublicKey) (*h
 		if err := f.Into(&g.Goodbye); err != nil {
 			return nil, err
 		}
-		return nil, &g
+		return nil, farewellOf(g.Goodbye)
 	default:
 		return nil, protocol.Errorf(protocol.CodeInvalid, "the peer did not begin with a hello")
 	}
@@ -75,16 +81,22 @@ func readHello(w Wire, versions fed.Versions, certificate ed25519.PublicKey) (*h
 
 var errIntercepted = errors.New("the certificate is not of the peer: the connection is intercepted (TLS inspection?), or the peer's keys have changed")
 
-// certificateKey is the key of the only certificate a side may show: an Ed25519 one; whose it is, the manifest tells.
-func certificateKey(certs []*x509.Certificate) (ed25519.PublicKey, error) {
+// shown is what counts of the certificate that the other side has shown.
+type shown struct {
+	key     ed25519.PublicKey
+	expires time.Time
+}
+
+// shownBy reads the only certificate that a side may show: an Ed25519 one; whose it is, the manifest tells.
+func shownBy(certs []*x509.Certificate) (s shown, err error) {
 	if len(certs) == 0 {
-		return nil, errors.New("the peer shows no certificate")
+		return s, errors.New("the peer shows no certificate")
 	}
 	key, ok := certs[0].PublicKey.(ed25519.PublicKey)
 	if !ok {
-		return nil, errIntercepted
+		return s, errIntercepted
 	}
-	return key, nil
+	return shown{key, certs[0].NotAfter}, nil
 }
 
 // check is why a peer's hello is not taken; nil if it is. known is what this side keeps of the peer, nil if nothing.

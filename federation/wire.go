@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -63,14 +64,16 @@ func (s *stream) Via() string          { return "tls" }
 
 // lanes is a Wire over QUIC: each lane that a side writes on is a stream of its own, so that none waits for another's lost packets.
 type lanes struct {
-	conn   *quic.Conn
-	frames chan fed.Frame
-	failed chan struct{} // closed when reading is over
-	once   sync.Once
-	err    error // why; set before failed is closed
-	ctx    context.Context
-	stop   context.CancelFunc
-	wg     sync.WaitGroup
+	conn    *quic.Conn
+	frames  chan fed.Frame
+	greeted chan struct{} // closed when the first frame of the control lane was read: nothing comes before it
+	failed  chan struct{} // closed when reading is over
+	once    sync.Once
+	control atomic.Bool // its stream has come
+	err     error       // why; set before failed is closed
+	ctx     context.Context
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
 
 	mu  sync.Mutex // guards out
 	out map[fed.Lane]*laneOut
@@ -85,7 +88,7 @@ type laneOut struct {
 // NewLanes is a Wire over QUIC.
 func NewLanes(c *quic.Conn) Wire {
 	ctx, stop := context.WithCancel(c.Context())
-	l := &lanes{conn: c, frames: make(chan fed.Frame), failed: make(chan struct{}), ctx: ctx, stop: stop, out: map[fed.Lane]*laneOut{}}
+	l := &lanes{conn: c, frames: make(chan fed.Frame), greeted: make(chan struct{}), failed: make(chan struct{}), ctx: ctx, stop: stop, out: map[fed.Lane]*laneOut{}}
 	l.wg.Go(l.accept) // stopped by Close
 	return l
 }
@@ -108,9 +111,18 @@ func (l *lanes) accept() {
 // read reads frames of one lane until the stream ends.
 func (l *lanes) read(s *quic.ReceiveStream) {
 	in := bufio.NewReaderSize(s, 16<<10)
-	if _, err := in.ReadByte(); err != nil { // the lane; frames say it where it matters
+	lane, err := in.ReadByte()
+	if err != nil {
 		l.fail(err)
 		return
+	}
+	first := fed.Lane(lane) == fed.LaneControl && l.isFirst()
+	if !first { // streams come in any order, and hello is the first word
+		select {
+		case <-l.greeted:
+		case <-l.ctx.Done():
+			return
+		}
 	}
 	for {
 		f, err := fed.ReadFrame(in)
@@ -123,8 +135,15 @@ func (l *lanes) read(s *quic.ReceiveStream) {
 		case <-l.ctx.Done():
 			return
 		}
+		if first {
+			first = false
+			close(l.greeted)
+		}
 	}
 }
+
+// isFirst reports whether this is the first control lane; there is one.
+func (l *lanes) isFirst() bool { return l.control.CompareAndSwap(false, true) }
 
 func (l *lanes) fail(err error) {
 	l.once.Do(func() { l.err = err; close(l.failed) })
