@@ -13,8 +13,8 @@ import (
 // Group is a group as this user sees it; Closed, Created and Updated are not set.
 type Group struct {
 	protocol.GroupInfo
-	Address string // group@domain
-	Remote  bool   // of another domain
+	Address string // group@domain; empty: this office has no domain
+	Remote  bool   // made at another office, which alone changes its members
 }
 
 // Groups returns the company's groups that this user is in, by id and version. Groups made by members are found through Recent and messages.
@@ -56,7 +56,8 @@ func (c *Client) CreateGroup(ctx context.Context, name string, members ...protoc
 	return protocol.GroupID(resp.GetGroupId()), refusedBy("group", resp.GetResultCode())
 }
 
-// ChangeMembers adds users to a group or removes them and returns all members afterwards. ErrInterrupted: it may have happened.
+// ChangeMembers adds users to a group or removes them and returns all members afterwards. ErrInterrupted: it may have happened. Those of a group of another
+// office are changed there: it has 3 s, and a GroupChanged follows [TT-FED-5].
 func (c *Client) ChangeMembers(
 	ctx context.Context, g protocol.GroupID, change protocol.MemberChange, who ...protocol.UserID,
 ) ([]protocol.UserID, error) {

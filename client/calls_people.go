@@ -8,20 +8,35 @@ import (
 
 	"teamtalk/protocol"
 	"teamtalk/protocol/pb"
+	"teamtalk/protocol/pb/chatpb"
 	"teamtalk/protocol/pdu"
 )
 
 // User is a directory entry. Of the fields that only the server keeps, Created, Updated, PushShield and Revoked, none is set.
 type User struct {
 	protocol.User
-	Address string // user@domain
-	Remote  bool   // of another domain
+	Address string // user@domain; empty: this office has no domain
+	Remote  bool   // of another office
 }
 
 // Users returns the directory entries of users, ascending; those that don't exist are left out.
 func (c *Client) Users(ctx context.Context, ids ...protocol.UserID) (List[User], error) {
 	resp, stale, err := ask[*pb.IMUsersInfoRsp](ctx, c, pdu.CmdUserInfoReq, pdu.CmdUserInfoRes,
 		&pb.IMUsersInfoReq{UserId: c.meWire(), UserIdList: wireUserIDs(ids)}, true)
+	if err != nil {
+		return List[User]{}, err
+	}
+	return List[User]{users(resp.GetUserInfoList()), stale}, nil
+}
+
+// Search returns people whose login name, nick or address contains a text of up to 64 bytes, at most limit (0: 20, and never more than 50): those of this
+// user's office first, then those of other offices that share their directory [TT-FED-6]. Whoever is found can be written to. More than one search a
+// second is refused with RATE_LIMITED; legacy servers give ErrLegacyServer, servers of before an *Error.
+func (c *Client) Search(ctx context.Context, text string, limit int) (List[User], error) {
+	resp, stale, err := askFor[*pb.IMUsersInfoRsp](ctx, c, &request{
+		command: pdu.CmdSearchReq, answer: pdu.CmdSearchRsp, repeat: true, extends: true,
+		body: &chatpb.SearchReq{Text: text, Limit: uint32(max(limit, 0))},
+	})
 	if err != nil {
 		return List[User]{}, err
 	}

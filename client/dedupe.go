@@ -109,6 +109,8 @@ func durableKey(ev Event) string {
 	switch ev := ev.(type) {
 	case *MessageDeleted: // each message once [TT-DEL-6]
 		return fmt.Sprintf("d %d %d %d", ev.Session.Type, ev.Session.ID, ev.ID)
+	case *MessageStateChanged:
+		return fmt.Sprintf("m %d %d %d %d %d", ev.Session.Type, ev.Session.ID, ev.ID, ev.State, ev.HubSeq)
 	case *SessionRemoved:
 		return fmt.Sprintf("s %d %d", ev.Session.Type, ev.Session.ID)
 	case *GroupChanged:

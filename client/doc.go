@@ -81,6 +81,13 @@
 // clients, and the app has to remove what it has kept. A client that was away when both happened gets the Message with Gone set, and then the
 // MessageDeleted; histories have Gone and Deleted set.
 //
+// # Other offices
+//
+// People and groups of other offices that the server is linked with have ids like any other, and are used like them; User and Group have Address and Remote,
+// a Message the FromAddress of its author. Search finds people there. What happens to a message on its way there is told by MessageStateChanged, and by
+// Outgoing: stored here it is safe, but an office may be out of reach for a while, or refuse it. In a group of several offices each has its own numbers; Arrange
+// brings messages into the order that is the same for all [TT-FED-3].
+//
 // # Calls
 //
 // All other methods ask the server and wait for the answer for as long as their context says, also for a connection. Those that only read are asked

@@ -24,6 +24,15 @@ type MessageDeleted struct {
 	By      protocol.UserID // 0: its time had come
 }
 
+// MessageStateChanged: something became known of what happens to a message of this user's on its way to other offices [TT-FED-4].
+type MessageStateChanged struct {
+	Session protocol.Session
+	ID      protocol.MsgID
+	State   MessageState
+	Reason  string // for people; may be empty
+	HubSeq  uint64 // its place in a group of several offices, once it is known
+}
+
 // SessionRemoved: this user removed a conversation from his list.
 type SessionRemoved struct{ Session protocol.Session }
 
@@ -129,17 +138,18 @@ func (s State) String() string {
 	return "not started"
 }
 
-func (*Message) isEvent()        {}
-func (*ReadMoved) isEvent()      {}
-func (*MessageDeleted) isEvent() {}
-func (*SessionRemoved) isEvent() {}
-func (*GroupChanged) isEvent()   {}
-func (*ProfileChanged) isEvent() {}
-func (*Presence) isEvent()       {}
-func (*OwnPC) isEvent()          {}
-func (*Mark) isEvent()           {}
-func (*FileOffered) isEvent()    {}
-func (*P2P) isEvent()            {}
-func (*More) isEvent()           {}
-func (*Gap) isEvent()            {}
-func (*StateChanged) isEvent()   {}
+func (*Message) isEvent()             {}
+func (*ReadMoved) isEvent()           {}
+func (*MessageDeleted) isEvent()      {}
+func (*MessageStateChanged) isEvent() {}
+func (*SessionRemoved) isEvent()      {}
+func (*GroupChanged) isEvent()        {}
+func (*ProfileChanged) isEvent()      {}
+func (*Presence) isEvent()            {}
+func (*OwnPC) isEvent()               {}
+func (*Mark) isEvent()                {}
+func (*FileOffered) isEvent()         {}
+func (*P2P) isEvent()                 {}
+func (*More) isEvent()                {}
+func (*Gap) isEvent()                 {}
+func (*StateChanged) isEvent()        {}

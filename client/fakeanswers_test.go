@@ -91,6 +91,8 @@ func (s *fakeServer) write(c *fakeConn, seq uint16, m proto.Message) {
 		c.push(pdu.CmdRemoveSessionRes, seq, &pb.IMRemoveSessionRsp{UserId: me, ResultCode: ok, SessionType: m.SessionType, SessionId: m.SessionId})
 	case *pb.IMKickPCClientReq:
 		c.push(pdu.CmdKickPCRes, seq, &pb.IMKickPCClientRsp{UserId: me, ResultCode: ok})
+	case *chatpb.SearchReq:
+		c.push(pdu.CmdSearchRsp, seq, &pb.IMUsersInfoRsp{UserId: me, UserInfoList: []*pb.UserInfo{user(aliceID, "alice"), lin()}})
 	case *chatpb.DeleteReq:
 		rsp := &chatpb.DeleteRsp{Code: uint32(s.mayDelete(m))}
 		if rsp.Code != 0 {

@@ -31,6 +31,8 @@ func FuzzInbound(f *testing.F) {
 		{pdu.CmdError, 0, &sessionpb.Error{Seq: 3, Code: 77}},
 		{pdu.CmdBye, 0, &sessionpb.Bye{Code: 99}},
 		{pdu.CmdMark, 0, &chatpb.Mark{SessionType: 300}},
+		{pdu.CmdState, 0, &chatpb.State{SessionType: 300, MsgId: 1, State: 1 << 31, HubSeq: 1 << 63}},
+		{pdu.CmdSearchRsp, 3, &pb.IMUsersInfoRsp{UserId: u32(1)}},
 		{pdu.CmdMsgData, 1, &pb.IMMsgData{
 			FromUserId: u32(1), ToSessionId: u32(7), MsgId: u32(1), CreateTime: u32(1), MsgType: pb.MsgType_MSG_TYPE_SINGLE_TEXT.Enum(), MsgData: []byte("x"),
 		}},

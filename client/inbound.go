@@ -138,6 +138,8 @@ func (s *session) happened(ev Event) {
 		}
 	case *Mark:
 		s.e.outbox.marked(ev)
+	case *MessageStateChanged:
+		s.e.outbox.stated(ev)
 	case *ReadMoved:
 		s.e.reads.confirmed(ev.Session, ev.UpTo)
 	case *Presence:
@@ -212,6 +214,11 @@ func (c codec) event(m proto.Message, me protocol.UserID) Event {
 		return &MessageDeleted{
 			Session: protocol.Session{Type: protocol.SessionType(m.GetSessionType()), ID: m.GetSessionId()}, ID: protocol.MsgID(m.GetMsgId()),
 			Kind: protocol.Deletion(min(m.GetKind(), 255)), By: protocol.UserID(m.GetByUserId()),
+		}
+	case *chatpb.State:
+		return &MessageStateChanged{
+			Session: protocol.Session{Type: protocol.SessionType(m.GetSessionType()), ID: m.GetSessionId()}, ID: protocol.MsgID(m.GetMsgId()),
+			State: MessageState(min(m.GetState(), 255)), Reason: m.GetReason(), HubSeq: m.GetHubSeq(),
 		}
 	case *pb.IMFileNotify:
 		return &FileOffered{

@@ -32,6 +32,8 @@ type Message struct {
 	// MessageDeleted that says so follows, and lists leave it open [TT-DEL-4].
 	Gone    bool
 	Deleted protocol.Deletion
+	HubSeq  uint64       // place in a group of several offices, the same at all of them; 0: not known, or there is one office only. See Arrange
+	State   MessageState // of one's own, in histories; a MessageStateChanged tells of changes
 }
 
 // codec turns messages of the wire into Messages and back.
@@ -60,7 +62,7 @@ func (c codec) pushed(d *pb.IMMsgData, me protocol.UserID) *Message {
 		ID: protocol.MsgID(d.GetMsgId()), From: protocol.UserID(d.GetFromUserId()), Type: protocol.MsgType(d.GetMsgType()),
 		Time: wireTime(d.GetCreateTime(), d.GetCreateTimeMs()), FromAddress: d.GetFromAddress(), ContentType: d.GetContentType(),
 		ReplyTo: protocol.MsgID(d.GetReplyToMsgId()), BurnAfter: time.Duration(d.GetBurnAfterReadS()) * time.Second,
-		ClientMsgID: clientMsgID(d.GetClientMsgId()),
+		ClientMsgID: clientMsgID(d.GetClientMsgId()), HubSeq: d.GetHubSeq(),
 	}
 	m.Mine = m.From == me
 	switch {
@@ -82,6 +84,7 @@ func (c codec) listed(i *pb.MsgInfo, in protocol.Session, me protocol.UserID) *M
 		Time: wireTime(i.GetCreateTime(), i.GetCreateTimeMs()), FromAddress: i.GetFromAddress(), ContentType: i.GetContentType(),
 		ReplyTo: protocol.MsgID(i.GetReplyToMsgId()), BurnAfter: time.Duration(i.GetBurnAfterReadS()) * time.Second,
 		ClientMsgID: clientMsgID(i.GetClientMsgId()), Deleted: protocol.Deletion(min(i.GetState(), 255)),
+		HubSeq: i.GetHubSeq(), State: MessageState(min(i.GetDelivery(), 255)),
 	}
 	m.Mine = m.From == me
 	c.open(m, i.GetMsgData())

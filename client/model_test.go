@@ -111,6 +111,8 @@ func eventKey(ev client.Event) string {
 		return fmt.Sprintf("m %v %d", ev.Session, ev.ID)
 	case *client.MessageDeleted:
 		return fmt.Sprintf("d %v %d %d", ev.Session, ev.ID, ev.Kind)
+	case *client.MessageStateChanged:
+		return fmt.Sprintf("s %v %d %d %d", ev.Session, ev.ID, ev.State, ev.HubSeq)
 	case *client.ProfileChanged:
 		return fmt.Sprintf("p %d %s", ev.User, *ev.Sign)
 	case *client.GroupChanged:
@@ -130,6 +132,8 @@ func (e entry) key() string {
 		return fmt.Sprintf("m %v %d", in, id)
 	case *chatpb.Deleted:
 		return fmt.Sprintf("d %v %d %d", protocol.WithUser(protocol.UserID(m.GetSessionId())), m.GetMsgId(), m.GetKind())
+	case *chatpb.State:
+		return fmt.Sprintf("s %v %d %d %d", protocol.WithUser(protocol.UserID(m.GetSessionId())), m.GetMsgId(), m.GetState(), m.GetHubSeq())
 	case *pb.IMSignInfoChangedNotify:
 		return fmt.Sprintf("p %d %s", m.GetChangedUserId(), m.GetSignInfo())
 	case *pb.IMGroupChangeMemberNotify:
@@ -158,7 +162,10 @@ func (m *model) says(t *rapid.T) {
 }
 
 func (m *model) happens(t *rapid.T) {
-	switch rapid.IntRange(0, 3).Draw(t, "what") {
+	switch rapid.IntRange(0, 4).Draw(t, "what") {
+	case 4:
+		m.server.event(pdu.CmdState, stateOf(inAlice(), protocol.MsgID(rapid.IntRange(1, 3).Draw(t, "id")), rapid.Uint32Range(0, 4).Draw(t, "state"), "",
+			rapid.Uint64Range(0, 1).Draw(t, "hub_seq")))
 	case 3:
 		m.server.do(func() {
 			if n := len(m.server.log); n > 0 {

@@ -224,6 +224,17 @@ func (b *outbox) marked(m *Mark) {
 	}
 }
 
+// stated follows a STATE [TT-FED-4].
+func (b *outbox) stated(ev *MessageStateChanged) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, o := range b.sent {
+		if o.queued.Session == ev.Session && o.State().ID == ev.ID {
+			o.tell(ev.State, ev.Reason)
+		}
+	}
+}
+
 // snapshot is what is to be saved.
 func (b *outbox) snapshot() []Queued {
 	b.mu.Lock()

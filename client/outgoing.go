@@ -16,7 +16,7 @@ const (
 	PhaseQueued    Phase = iota // waits for a connection, or for those before it
 	PhaseSending                // on its way, not acked
 	PhaseSent                   // stored by the cluster: it will not be lost
-	PhaseDelivered              // a device of another member has stored it
+	PhaseDelivered              // a device of another member, or the receiver's office, has stored it
 	PhaseRead                   // another member has read it
 	PhaseFailed                 // refused; see Delivery.Err
 )
@@ -36,6 +36,9 @@ type Delivery struct {
 	ID    protocol.MsgID // from PhaseSent on
 	Time  time.Time      // from PhaseSent on: the server's
 	Err   error          // PhaseFailed: an *Error, or ErrInterrupted
+	// State is how far it has got to other offices, and Reason why no further; PhaseSent says that this office keeps it.
+	State  MessageState
+	Reason string
 }
 
 // Outgoing is a message on its way. It outlives connections, and with a Storage the program: Client.Outbox has it again.
@@ -102,6 +105,16 @@ func (o *Outgoing) move(d Delivery) {
 	}
 	if !settled && was == PhaseFailed {
 		o.settled = make(chan struct{})
+	}
+}
+
+// tell notes what is known of a message on its way to other offices.
+func (o *Outgoing) tell(s MessageState, reason string) {
+	o.mu.Lock()
+	o.delivery.State, o.delivery.Reason = s, reason
+	o.mu.Unlock()
+	if s == StateDelivered {
+		o.mark(PhaseDelivered)
 	}
 }
 

@@ -19,6 +19,8 @@ type Buddies interface {
 	Departments(ctx context.Context, me protocol.UserID, since protocol.Time) ([]protocol.Department, protocol.Time, error)
 	ChangeSign(ctx context.Context, me protocol.UserID, sign string) error
 	ChangeAvatar(ctx context.Context, me protocol.UserID, avatar string) error
+	// Search finds people here and at other offices, at most limit.
+	Search(ctx context.Context, me protocol.UserID, text string, limit int) ([]protocol.User, error)
 }
 
 // recentSessions is 0x0201 [TT-BUDDY-1].
@@ -49,7 +51,7 @@ func (s *session) userInfo(h pdu.Header, m *pb.IMUsersInfoReq) error {
 	if err != nil {
 		return err
 	}
-	for i, part := range split(convert(users, userToWire), frameLimit(s.client)) {
+	for i, part := range split(convert(users, s.userToWire()), frameLimit(s.client)) {
 		s.answer(follows(h, i), pdu.CmdUserInfoRes, &pb.IMUsersInfoRsp{UserId: new(uint32(s.user)), UserInfoList: part})
 	}
 	return nil
@@ -78,7 +80,7 @@ func (s *session) allUsers(h pdu.Header, m *pb.IMAllUserReq) error {
 		return err
 	}
 	latest := latestTime(len(users), newest, m.GetLatestUpdateTime())
-	for i, part := range split(convert(users, userToWire), frameLimit(s.client)) {
+	for i, part := range split(convert(users, s.userToWire()), frameLimit(s.client)) {
 		s.answer(follows(h, i), pdu.CmdAllUsersRes, &pb.IMAllUserRsp{UserId: new(uint32(s.user)), LatestUpdateTime: latest, UserList: part})
 	}
 	return nil

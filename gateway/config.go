@@ -92,7 +92,7 @@ type Config struct {
 	Displaced Displaced
 
 	Node      string          // name of this node, for extended clients
-	Domain    string          // of the cluster's addresses; empty: it has none
+	Domain    func() string   // of this cluster's addresses, empty as long as it has none; must not wait. nil: none [TT-FED-2]
 	Endpoints func() []string // URLs that extended clients may connect to; nil: none are told
 
 	Limits Limits

@@ -61,6 +61,11 @@ func (srv *Server) deliver(ev *protocol.Event, to []*session) []*session {
 		return srv.deliverMessage(&e, to)
 	case protocol.MessageDeleted:
 		return srv.deliverDeleted(ev.At, &e, to)
+	case protocol.MessageStateChanged: // to its author [TT-FED-4]
+		to = srv.extendedOf(to, []protocol.UserID{e.From})
+		srv.pushEvent(to, ev.At, 0, pdu.CmdState, func() message { return stateToWire(&e) })
+	case protocol.DirectoryChanged:
+		srv.hub.abroad.forget()
 	case protocol.ReadMoved: // to the reader's other connections [TT-MSG-9] [TT-DIFF-18]
 		srv.pushEvent(srv.sessions.of(e.User), ev.At, e.Origin, pdu.CmdReadNotify, func() message { return readNotify(e) })
 		srv.noteProgress(progress{user: e.User, conversation: e.Session.Conversation(e.User), read: e.UpTo})
@@ -197,7 +202,7 @@ func (srv *Server) deliverMessage(e *protocol.MessageSent, to []*session) []*ses
 			shown := srv.texts.legacy(*m)
 			plain = srv.appendPush(nil, pdu.CmdMsgData, msgData(&shown))
 		case s.ext != nil && extended == nil:
-			extended = srv.appendPush(nil, pdu.CmdMsgData, extendedMsgData(m))
+			extended = srv.appendPush(nil, pdu.CmdMsgData, srv.extendedMsgData(m))
 		}
 		frame := plain
 		if s.ext != nil {

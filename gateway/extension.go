@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"teamtalk/protocol"
 	"teamtalk/protocol/pdu"
 )
@@ -45,13 +47,14 @@ type extension struct {
 
 	request context.Context // of the request being carried out, or nil; belongs to whoever does
 	stale   atomic.Bool     // the answers to it are of a node without a leader
+	search  *rate.Limiter   // belongs to whoever carries out requests
 
 	mu      sync.Mutex // guards what follows
 	unacked []sentMessage
 }
 
 func newExtension() *extension {
-	x := &extension{stopped: make(chan struct{})}
+	x := &extension{stopped: make(chan struct{}), search: rate.NewLimiter(rate.Every(searchEvery), 1)}
 	x.asked.Store(time.Now().UnixMilli())
 	return x
 }
@@ -61,7 +64,7 @@ type hub struct {
 	replica   Replica
 	replay    Replay
 	node      string
-	domain    string
+	domain    func() string
 	endpoints func() []string
 
 	// delivered is the log index up to which every event has been queued for every live session that it concerns. Whoever loads it and finds a
@@ -76,10 +79,15 @@ type hub struct {
 	watch   watch
 	formers formers
 	marks   chan progress
+	abroad  addressBook
 }
 
 func newHub(cfg *Config) *hub {
 	h := &hub{replica: cfg.Replica, replay: cfg.Replay, node: cfg.Node, domain: cfg.Domain, endpoints: cfg.Endpoints, marks: make(chan progress, marksWaiting)}
+	if h.domain == nil {
+		h.domain = func() string { return "" }
+	}
+	h.abroad.users, h.abroad.known = cfg.Services.Buddies, make(map[protocol.UserID]string)
 	// The subscription exists: what happens after this index will be delivered, and what came before can be read.
 	h.delivered.Store(uint64(cfg.Replica.Applied()))
 	h.formers.by = make(map[deviceName][]*session)

@@ -128,6 +128,8 @@ func concernsUser(body protocol.EventBody, me protocol.UserID) bool {
 		return slices.Contains(e.Members, me)
 	case protocol.ReadMoved:
 		return e.User == me
+	case protocol.MessageStateChanged:
+		return e.From == me
 	case protocol.SessionRemoved:
 		return e.User == me
 	case protocol.MembersChanged:

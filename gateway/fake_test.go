@@ -70,6 +70,7 @@ type world struct {
 	authWait chan struct{}
 
 	mail
+	offices
 	ledger ledger
 }
 
@@ -225,8 +226,11 @@ func (w *world) RemoveSession(_ context.Context, cmd protocol.RemoveSession) err
 
 func (w *world) Users(_ context.Context, _ protocol.UserID, ids []protocol.UserID) (list []protocol.User, err error) {
 	for _, id := range ids {
-		if id < 1000 {
+		switch {
+		case id < 1000:
 			list = append(list, testUser(id))
+		case id >= protocol.MaxLocalID:
+			list = append(list, w.remoteUser(id))
 		}
 	}
 	return list, w.failure()

@@ -19,6 +19,7 @@ func FuzzDispatch(f *testing.F) {
 	f.Add(uint8(0), uint16(pdu.CmdHello), uint16(pdu.CmdBye), []byte("\x08\x01\x20\x03\x2a\x01d\x32\x02{}\x38\x05"), []byte{})
 	f.Add(uint8(1), uint16(pdu.CmdMsgData), uint16(0x0301), []byte{8, 0, 16, 2, 24, 0, 32, 0, 40, 1, 50, 3, 'a', 'b', 'c'}, []byte{0, 0})
 	f.Add(uint8(3), uint16(pdu.CmdDeleteReq), uint16(pdu.CmdDeleteReq), []byte{8, 1, 16, 2, 24, 1, 32, 2}, []byte{})
+	f.Add(uint8(3), uint16(pdu.CmdSearchReq), uint16(pdu.CmdSearchReq), []byte{10, 1, 'x', 16, 255, 255, 255, 255, 15}, []byte{})
 	f.Fuzz(func(t *testing.T, begin uint8, cmd1, cmd2 uint16, body, raw []byte) {
 		synctest.Test(t, func(t *testing.T) {
 			s, stop := newStage(t, nil)

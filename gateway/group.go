@@ -37,7 +37,7 @@ func (s *session) groupInfo(h pdu.Header, m *pb.IMGroupInfoListReq) error {
 		return protocol.GroupVersion{ID: protocol.GroupID(v.GetGroupId()), Version: v.GetVersion()}
 	})
 	groups, err := s.srv.services.Groups.Info(s.requestContext(), s.user, want)
-	for i, part := range split(convert(groups, groupToWire), frameLimit(s.client)) {
+	for i, part := range split(convert(groups, s.groupToWire()), frameLimit(s.client)) {
 		s.answer(follows(h, i), pdu.CmdGroupInfoRes, &pb.IMGroupInfoListRsp{UserId: new(uint32(s.user)), GroupInfoList: part})
 	}
 	return wasAnswered(err)
@@ -66,7 +66,9 @@ func (s *session) groupCreate(h pdu.Header, m *pb.IMGroupCreateReq) error {
 
 // groupChange is 0x0407; of an unknown group it is ignored [TT-GROUP-4] [TT-GROUP-5].
 func (s *session) groupChange(h pdu.Header, m *pb.IMGroupChangeMemberReq) error {
-	changed, err := s.srv.services.Groups.ChangeMembers(s.requestContext(), protocol.ChangeMembers{
+	ctx, cancel := s.groupContext(protocol.GroupID(m.GetGroupId()))
+	defer cancel()
+	changed, err := s.srv.services.Groups.ChangeMembers(ctx, protocol.ChangeMembers{
 		Actor:   s.user,
 		Group:   protocol.GroupID(m.GetGroupId()),
 		Change:  protocol.MemberChange(m.GetChangeType()),

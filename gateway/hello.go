@@ -107,7 +107,7 @@ func (s *session) answerHello(to pdu.Header, v sessionpb.Verdict, head protocol.
 		MaxPduBytes:  uint32(maxPDU(s.conn.Kind())),
 		ServerTimeMs: uint64(time.Now().UnixMilli()),
 		Node:         h.node,
-		Domain:       h.domain,
+		Domain:       h.domain(),
 		Reason:       why,
 	}
 	if h.endpoints != nil {

@@ -124,7 +124,7 @@ func (c *client) expectBye(code protocol.Code) *sessionpb.Bye {
 // [TT-SESS-1] [TT-SESS-2] [TT-SESS-21]
 func TestExtendedLogin(t *testing.T) {
 	play(t, func(c *Config) {
-		c.Node, c.Domain, c.Endpoints = "3", "example.com", func() []string { return []string{"tls://example.com:443"} }
+		c.Node, c.Domain, c.Endpoints = "3", func() string { return "example.com" }, func() []string { return []string{"tls://example.com:443"} }
 	}, func(s *stage) {
 		s.world.publish(protocol.DirectoryChanged{})
 		s.world.publish(protocol.DirectoryChanged{})

@@ -166,7 +166,7 @@ func (s *session) welcomeExtended(h pdu.Header, m *pb.IMLoginReq, user protocol.
 
 // answerLogin is 0x0104 to a client that is logged in [TT-LOGIN-4].
 func (s *session) answerLogin(h pdu.Header, m *pb.IMLoginReq, user protocol.User) {
-	info := userToWire(user)
+	info := s.userToWire()(user)
 	info.Status = new(uint32(0)) // COMPAT: as the legacy servers
 	s.answer(h, pdu.CmdLoginRes, &pb.IMLoginRes{
 		ServerTime:   new(protocol.TimeOf(time.Now()).Unix()),

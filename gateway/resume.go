@@ -149,7 +149,11 @@ func (r *replaying) resendEvent(e *protocol.Event) bool {
 func (srv *Server) eventToWire(me protocol.UserID, body protocol.EventBody) (pdu.Command, message) {
 	switch e := body.(type) {
 	case protocol.MessageSent:
-		return pdu.CmdMsgData, extendedMsgData(&e.Message)
+		return pdu.CmdMsgData, srv.extendedMsgData(&e.Message)
+	case protocol.MessageStateChanged:
+		if e.From == me {
+			return pdu.CmdState, stateToWire(&e)
+		}
 	case protocol.MessageDeleted:
 		return pdu.CmdDeleted, deletedToWire(me, &e)
 	case protocol.ReadMoved:

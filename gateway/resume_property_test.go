@@ -30,10 +30,10 @@ type step struct {
 
 // Whatever happens and wherever the connection is cut: a client that comes back with its last CURSOR gets all messages, each conversation in order, once
 // those are left out that it has; and when it is told a CURSOR, it has everything up to there. What it then shows is what is stored, deleted or not
-// [TT-DEL-4] [TT-DEL-6], and a legacy session beside it never gets what is to be burned [TT-DEL-5] [TT-SESS-3] [TT-SESS-4] [TT-SESS-5] [TT-SESS-20].
+// [TT-DEL-4] [TT-DEL-6], what became of his messages abroad what was said last [TT-FED-4], and a legacy session beside it never gets what is to be burned [TT-DEL-5] [TT-SESS-3] [TT-SESS-4] [TT-SESS-5] [TT-SESS-20].
 func TestResumeProperty(t *testing.T) {
 	kinds := []string{"in", "in", "in", "out", "group", "sign", "entry", "cut", "cut", "resume", "resume", "pass", "jump", "race", "race",
-		"burn", "burn", "delete", "delete", "delete", "due"}
+		"burn", "burn", "delete", "delete", "delete", "due", "state", "state"}
 	rapid.Check(t, func(r *rapid.T) {
 		steps := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) step {
 			return step{rapid.SampledFrom(kinds).Draw(r, "what"), rapid.IntRange(0, 80).Draw(r, "n"), rapid.Bool().Draw(r, "apart")}
@@ -45,7 +45,7 @@ func TestResumeProperty(t *testing.T) {
 			s.mu.Unlock()
 			d := s.enter(1, "laptop", windows)
 			d.close()
-			c := &wanderer{s: s, token: d.token, cursor: d.cursor, last: map[string]uint32{}, picture: map[messageKey]left{}}
+			c := &wanderer{s: s, token: d.token, cursor: d.cursor, last: map[string]uint32{}, picture: map[messageKey]left{}, states: map[uint32]uint64{}}
 			legacy := s.login(1, mac)
 			for _, st := range steps {
 				c.take(st)
@@ -107,6 +107,7 @@ type wanderer struct {
 	wrong  string
 
 	picture map[messageKey]left
+	states  map[uint32]uint64 // of messages to user 3: hub_seq, which is the index of the event here
 }
 
 func (c *wanderer) take(st step) {
@@ -133,6 +134,8 @@ func (c *wanderer) take(st step) {
 		w.deleteOne(st.n)
 	case "due":
 		w.burnDue()
+	case "state":
+		w.stateOne(st.n)
 	case "cut":
 		c.cut(st.n)
 	case "resume":
@@ -191,6 +194,16 @@ func (w *world) deleteOne(n int) {
 	w.mu.Unlock()
 	cmd.ID = protocol.MsgID(n/3%max(stored, 1) + 1)
 	_ = w.Delete(context.Background(), cmd) // or there is none
+}
+
+// stateOne tells what became of one of user 1's messages.
+func (w *world) stateOne(n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	conv := protocol.WithUser(3).Conversation(1)
+	if stored := len(w.stored[conv]); stored > 0 {
+		w.publish(protocol.MessageStateChanged{Conversation: conv, ID: protocol.MsgID(n%stored + 1), From: 1, State: uint8(n % 5), HubSeq: w.index + 1})
+	}
 }
 
 // sayTogether stores messages in one log entry.
@@ -294,6 +307,12 @@ func (c *wanderer) note(p pdu.PDU) {
 			c.wrong = fmt.Sprintf("deletion %v before its message", m)
 		}
 		c.picture[messageKey{keyOf(seen), m.GetMsgId()}] = left{gone: protocol.Deletion(m.GetKind())}
+	case *chatpb.State:
+		c.reach(protocol.Position{Index: m.GetHubSeq()}, fmt.Sprintf("state %v", m))
+		if m.GetMsgId() > c.last[keyOf(protocol.WithUser(3))] {
+			c.wrong = fmt.Sprintf("state %v before its message", m)
+		}
+		c.states[m.GetMsgId()] = m.GetHubSeq()
 	case *pb.IMSignInfoChangedNotify:
 		c.sign = m.GetSignInfo()
 	case *sessionpb.Cursor:
@@ -361,6 +380,10 @@ func (c *wanderer) mustHave(index uint64) {
 			key := messageKey{keyOf(body.Conversation.Seen(1)), uint32(body.ID)}
 			if c.picture[key].gone != body.Kind {
 				c.wrong = fmt.Sprintf("CURSOR %d, but the deletion of %v at %v has not come", index, key, e.At)
+			}
+		case protocol.MessageStateChanged:
+			if c.states[uint32(body.ID)] < body.HubSeq {
+				c.wrong = fmt.Sprintf("CURSOR %d, but the state of %d at %v has not come", index, body.ID, e.At)
 			}
 		}
 	}

@@ -79,6 +79,7 @@ func commands() map[pdu.Command]*row {
 		pdu.CmdLatestMsgIDReq: {handle: on((*session).latestMsgID), reads: true},
 		pdu.CmdMsgByIDReq:     {handle: on((*session).msgByID), reads: true},
 		pdu.CmdDeleteReq:      {handle: on((*session).deleteReq), extended: true},
+		pdu.CmdSearchReq:      {handle: on((*session).searchReq), reads: true, extended: true},
 
 		pdu.CmdGroupListReq:   {handle: on((*session).groupList), reads: true},
 		pdu.CmdGroupInfoReq:   {handle: on((*session).groupInfo), reads: true},

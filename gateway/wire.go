@@ -111,6 +111,10 @@ func (s *session) messageToWire(m protocol.Message) *pb.MsgInfo {
 	info.CreateTimeMs = new(uint64(m.Time))
 	info.ContentType, info.ReplyToMsgId, info.BurnAfterReadS = extrasToWire(m.Extras)
 	info.State = new(uint32(m.Deleted)) // [TT-DEL-4]
+	info.FromAddress, info.HubSeq = s.srv.hub.fromAbroad(&m)
+	if m.From == s.user && m.Fate != 0 { // [TT-FED-4]
+		info.Delivery = new(uint32(m.Fate))
+	}
 	return info
 }
 
@@ -127,11 +131,12 @@ func msgData(m *protocol.Message) *pb.IMMsgData {
 }
 
 // extendedMsgData is 0x0301 to an extended client [TT-SESS-12].
-func extendedMsgData(m *protocol.Message) *pb.IMMsgData {
+func (srv *Server) extendedMsgData(m *protocol.Message) *pb.IMMsgData {
 	data := msgData(m)
 	data.ClientMsgId = clientMsgIDToWire(m.ClientMsgID)
 	data.CreateTimeMs = new(uint64(m.Time))
 	data.ContentType, data.ReplyToMsgId, data.BurnAfterReadS = extrasToWire(m.Extras)
+	data.FromAddress, data.HubSeq = srv.hub.fromAbroad(m)
 	return data
 }
 

@@ -20,8 +20,10 @@ type BuddyStore interface {
 
 // Buddies answers for the directory and the lists of conversations.
 type Buddies struct {
-	store BuddyStore
-	now   func() time.Time
+	store  BuddyStore
+	now    func() time.Time
+	people *people
+	abroad Abroad // nil: there are no other offices
 }
 
 // NewBuddies makes the directory rules over a store; now nil means time.Now.
@@ -29,7 +31,7 @@ func NewBuddies(store BuddyStore, now func() time.Time) *Buddies {
 	if now == nil {
 		now = time.Now
 	}
-	return &Buddies{store, now}
+	return &Buddies{store: store, now: now, people: newPeople()}
 }
 
 const (

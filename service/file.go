@@ -83,6 +83,9 @@ func (f *Files) checkFile(me, to protocol.UserID, name string) error {
 	if me == to {
 		return protocol.Errorf(protocol.CodeInvalid, "a file cannot go to oneself")
 	}
+	if to >= protocol.MaxLocalID { // [TT-FED-7]
+		return protocol.Errorf(protocol.CodeForbidden, "files can't be sent to other offices yet")
+	}
 	if err := protocol.CheckName("file name", name, protocol.MaxFileName); err != nil {
 		return err
 	}

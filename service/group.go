@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"slices"
 
 	"teamtalk/protocol"
 )
@@ -16,13 +17,30 @@ type GroupStore interface {
 	GroupsOf(u protocol.UserID) ([]protocol.Group, error)
 	Shielded(g protocol.GroupID, u protocol.UserID) (bool, error)
 	Users(ids []protocol.UserID) ([]protocol.User, error)
+	// GroupDomain is that of the cluster which orders a group of another one; NotFound for other groups.
+	GroupDomain(g protocol.GroupID) (string, error)
+}
+
+// Hubs are the clusters that groups of other offices belong to.
+type Hubs interface {
+	// ChangeMembers asks a group's hub, which decides, and returns when it has answered, after 3 s at the latest.
+	ChangeMembers(ctx context.Context, actor protocol.UserID, g protocol.GroupID, change protocol.MemberChange, users []protocol.UserID) error
 }
 
 // Groups makes, shows and changes groups on behalf of their members.
-type Groups struct{ store GroupStore }
+type Groups struct {
+	store GroupStore
+	hubs  Hubs // nil: none can be asked
+}
 
 // NewGroups makes the group rules over a store.
-func NewGroups(store GroupStore) *Groups { return &Groups{store} }
+func NewGroups(store GroupStore) *Groups { return &Groups{store: store} }
+
+// WithHubs lets members of groups of other offices change these, by asking; it is called before anything else.
+func (g *Groups) WithHubs(h Hubs) *Groups {
+	g.hubs = h
+	return g
+}
 
 // Normal is the NORMAL groups the user is in [TT-GROUP-1].
 func (g *Groups) Normal(_ context.Context, me protocol.UserID) ([]protocol.Group, error) {
@@ -82,7 +100,17 @@ func (g *Groups) info(me protocol.UserID, a protocol.GroupVersion) (info protoco
 	if info.Shielded, err = g.store.Shielded(a.ID, me); err != nil {
 		return info, false, unlessNotFound(err)
 	}
-	return info, true, nil
+	info.Domain, err = g.domain(a.ID)
+	return info, err == nil, err
+}
+
+// domain is that of the office a group is of, empty for this one; a group whose office is not known any more has none.
+func (g *Groups) domain(id protocol.GroupID) (string, error) {
+	if id < protocol.MaxLocalID {
+		return "", nil
+	}
+	domain, err := g.store.GroupDomain(id)
+	return domain, unlessNotFound(err)
 }
 
 func unlessNotFound(err error) error {
@@ -145,7 +173,49 @@ func (g *Groups) ChangeMembers(ctx context.Context, cmd protocol.ChangeMembers) 
 	if err != nil {
 		return none, err
 	}
+	if g.hubs != nil && cmd.Group >= protocol.MaxLocalID && !isLeaving(cmd) {
+		return g.askHub(ctx, cmd)
+	}
 	return execute[protocol.ChangeMembersResult](ctx, g.store, "change members", &cmd)
+}
+
+// isLeaving reports whether somebody removes himself, and nobody else: that needs no leave of others.
+func isLeaving(cmd protocol.ChangeMembers) bool {
+	return cmd.Change == protocol.MembersDel && len(cmd.Members) == 1 && cmd.Members[0] == cmd.Actor
+}
+
+// askHub has the members of a group of another office changed by that one. The result is what follows from its yes: its word of who is in comes by itself,
+// perhaps before, perhaps later [TT-FED-5].
+func (g *Groups) askHub(ctx context.Context, cmd protocol.ChangeMembers) (protocol.ChangeMembersResult, error) {
+	var none protocol.ChangeMembersResult
+	before, err := g.store.Members(cmd.Group)
+	if err != nil {
+		return none, wrap("change members", err)
+	}
+	isMember := func(u protocol.UserID) bool {
+		_, found := slices.BinarySearch(before, u)
+		return found
+	}
+	if !isMember(cmd.Actor) {
+		return none, protocol.Errorf(protocol.CodeForbidden, "user %d is no member of group %d", cmd.Actor, cmd.Group)
+	}
+	adds := cmd.Change == protocol.MembersAdd
+	changed := slices.DeleteFunc(cmd.Members, func(u protocol.UserID) bool { return isMember(u) == adds })
+	if len(changed) == 0 {
+		return none, protocol.Errorf(protocol.CodeInvalid, "nobody would be changed")
+	}
+	if err := g.hubs.ChangeMembers(ctx, cmd.Actor, cmd.Group, cmd.Change, changed); err != nil {
+		if protocol.CodeOf(err) == protocol.CodeNotFound { // there, not here: this office knows the group
+			err = protocol.Errorf(protocol.CodeForbidden, "the group's office knows no such group or member: %w", err)
+		}
+		return none, wrap("change members", err)
+	}
+	current := slices.Concat(before, changed)
+	if !adds {
+		current = slices.DeleteFunc(slices.Clone(before), func(u protocol.UserID) bool { return slices.Contains(changed, u) })
+	}
+	slices.Sort(current)
+	return protocol.ChangeMembersResult{Current: current, Changed: changed}, nil
 }
 
 // Shield switches pushes from a group off or on for one of its members [TT-GROUP-8].

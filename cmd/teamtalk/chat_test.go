@@ -116,6 +116,10 @@ func TestChatDrafts(t *testing.T) {
 func TestChatCommands(t *testing.T) {
 	s := newStage(t)
 	one, two := s.chat(s.login("user1"), 100, 20), s.chat(s.login("user2"), 100, 20)
+	one.say("/find SER3")
+	one.shows("Called \"SER3\":", "user3, nick3")
+	one.keys("Escape")
+	one.hides("Called")
 	one.say("/help")
 	one.shows("Alt-Enter", "PgUp, PgDn; Esc closes this")
 	one.keys("PageDown")

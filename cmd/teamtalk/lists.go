@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
+	"teamtalk/client"
 	"teamtalk/internal/terminal"
 	"teamtalk/internal/texttable"
 )
@@ -31,7 +31,8 @@ func (c *historyCmd) Run(ctx context.Context, t *terminalIO) error {
 		if err != nil {
 			return err
 		}
-		for _, m := range slices.Backward(list.Items) {
+		client.Arrange(list.Items, (*client.Message).Place)
+		for _, m := range list.Items {
 			line := s.Message(ctx, m)
 			if c.JSON {
 				err = printJSON(t, line)
@@ -48,10 +49,10 @@ func (c *historyCmd) Run(ctx context.Context, t *terminalIO) error {
 
 type contactsCmd struct {
 	access
-	JSON bool `name:"json" help:"A JSON object a line: id, name, nick, department, email, phone, sign."`
+	JSON bool `name:"json" help:"A JSON object a line: id, name, nick, department, email, phone, sign, and address and remote where there are other offices."`
 }
 
-// contact is a line of contacts --json.
+// contact is a line of contacts --json and find --json.
 type contact struct {
 	ID         uint32 `json:"id"`
 	Name       string `json:"name"`
@@ -60,6 +61,8 @@ type contact struct {
 	Email      string `json:"email"`
 	Phone      string `json:"phone"`
 	Sign       string `json:"sign"`
+	Address    string `json:"address,omitempty"` // user@domain
+	Remote     bool   `json:"remote,omitempty"`  // of another office
 }
 
 // Run prints the directory.
@@ -69,21 +72,50 @@ func (c *contactsCmd) Run(ctx context.Context, t *terminalIO) error {
 		if err != nil {
 			return err
 		}
-		rows := texttable.Table{{"ID", "NAME", "NICK", "DEPARTMENT", "EMAIL", "PHONE"}}
-		for _, u := range people {
-			one := contact{uint32(u.ID), u.Name, u.Nick, uint32(u.Department), u.Email, u.Phone, u.Sign}
-			if c.JSON {
-				if err := printJSON(t, one); err != nil {
-					return err
-				}
-				continue
+		return printPeople(t, people, c.JSON)
+	})
+}
+
+func printPeople(t *terminalIO, people []client.User, asJSON bool) error {
+	rows := texttable.Table{{"ID", "NAME", "NICK", "DEPARTMENT", "EMAIL", "PHONE"}}
+	for _, u := range people {
+		one := contact{uint32(u.ID), u.Name, u.Nick, uint32(u.Department), u.Email, u.Phone, u.Sign, u.Address, u.Remote}
+		if asJSON {
+			if err := printJSON(t, one); err != nil {
+				return err
 			}
-			rows = append(rows, []string{fmt.Sprint(one.ID), one.Name, one.Nick, fmt.Sprint(one.Department), one.Email, one.Phone})
+			continue
 		}
-		if c.JSON {
+		rows = append(rows, []string{fmt.Sprint(one.ID), one.Name, one.Nick, fmt.Sprint(one.Department), one.Email, one.Phone})
+	}
+	if asJSON {
+		return nil
+	}
+	return rows.Print(t.out)
+}
+
+type findCmd struct {
+	access
+	Text  string `arg:"" help:"A part of a login name, nick or address, whatever its case."`
+	Count int    `default:"20" help:"How many people, at most 50. [20]"`
+	JSON  bool   `name:"json" help:"A JSON object a line, as contacts --json prints."`
+}
+
+// Run prints the people found.
+func (c *findCmd) Run(ctx context.Context, t *terminalIO) error {
+	if c.Count < 1 || c.Count > 50 {
+		return fmt.Errorf("--count: %d is not a number from 1 to 50", c.Count)
+	}
+	return c.with(ctx, t, func(ctx context.Context, s *terminal.Session) error {
+		list, err := s.Search(ctx, c.Text, c.Count)
+		if err != nil {
+			return err
+		}
+		if len(list.Items) == 0 {
+			t.say("nobody is called %q\n", c.Text)
 			return nil
 		}
-		return rows.Print(t.out)
+		return printPeople(t, list.Items, c.JSON)
 	})
 }
 

@@ -25,6 +25,7 @@ type commands struct {
 	Tail     tailCmd     `cmd:"" help:"Print what happens until interrupted, beginning where the last tail ended."`
 	History  historyCmd  `cmd:"" help:"Print the newest messages of a conversation."`
 	Contacts contactsCmd `cmd:"" help:"List the users of the directory."`
+	Find     findCmd     `cmd:"" help:"Find people by a part of their name or address, also at other offices."`
 	Unread   unreadCmd   `cmd:"" help:"List the conversations with unread messages."`
 	Doctor   doctorCmd   `cmd:"" help:"Try every way to a server, and say what blocks."`
 	Version  versionCmd  `cmd:"" help:"Say what this binary was built from."`

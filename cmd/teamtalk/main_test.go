@@ -238,6 +238,16 @@ func TestLists(t *testing.T) {
 	if got := s.must(two, "", "contacts", "--json"); !strings.HasPrefix(got, `{"id":1,"name":"user1","nick":"nick1",`) {
 		t.Errorf("contacts: %q", got)
 	}
+	if got := s.must(two, "", "find", "SER3"); strings.Count(got, "\n") != 2 || !strings.Contains(got, "3   user3  nick3  1 ") {
+		t.Errorf("find: %q", got)
+	}
+	if got := s.must(two, "", "find", "nick", "--count", "2", "--json"); strings.Count(got, "\n") != 2 || !strings.HasPrefix(got, `{"id":1,"name":"user1","nick":"nick1",`) {
+		t.Errorf("find: %q", got)
+	}
+	if code, out, said := command(t, "", "find", "nobody", "--profile", two); code != 0 || out != "" || said != "nobody is called \"nobody\"\n" {
+		t.Errorf("find: %d, %q, %q", code, out, said)
+	}
+	s.mustNot(two, "--count: 51 is not a number from 1 to 50", "find", "user", "--count", "51")
 	out, _, _ := s.tail(two, "--read")
 	e2e.Eventually(t, "three messages", func() bool { return strings.Contains(out.String(), "third") })
 	e2e.Eventually(t, "nothing unread", func() bool { return s.must(two, "", "unread") == "" })

@@ -11,7 +11,7 @@ import (
 
 type tailCmd struct {
 	access
-	JSON bool `name:"json" help:"A JSON object a line, by its field event: message, mark, read, removed, group, profile, presence, signal, file or gap."`
+	JSON bool `name:"json" help:"A JSON object a line, by its field event: message, state, mark, read, removed, group, profile, presence, signal, file or gap."`
 	Read bool `help:"Mark as read what is printed."`
 }
 
@@ -19,7 +19,9 @@ type tailCmd struct {
 func (c *tailCmd) Help() string {
 	return `The fields of --json:
   message   conversation (user:ID or group:ID), conversation_name, id, from, from_name, mine, time, type (text, voice, unreadable),
-            text; where there is one: client_msg_id, reply_to, state (recalled, burned)
+            text; where there is one: client_msg_id, reply_to, state (recalled, burned), hub_seq
+  state     conversation, conversation_name, id, delivery (sent, pending, delayed, delivered, undeliverable) of your message to other
+            offices; where there is one: reason, hub_seq (its place in a group of several offices)
   mark      conversation, conversation_name, user, user_name, delivered, read: how far another user has received and read
   read      conversation, conversation_name, read: how far you have read, perhaps elsewhere
   removed   conversation, conversation_name
@@ -76,9 +78,9 @@ func (c *tailCmd) show(ctx context.Context, t *terminalIO, s *terminal.Session, 
 		return nil
 	}
 	var err error
-	if c.JSON {
+	if state, ok := line.(terminal.StateLine); c.JSON {
 		err = printJSON(t, line)
-	} else {
+	} else if !ok || !state.Quiet() {
 		_, err = fmt.Fprintln(t.out, line)
 	}
 	if err != nil {

@@ -21,6 +21,7 @@ type Command struct {
 func Commands() []Command {
 	return []Command{
 		{"/open", "NAME", "open the conversation with a user or of a group"},
+		{"/find", "TEXT", "find people, also of other offices"},
 		{"/group", "NAME MEMBERS…", "make a group of you and others"},
 		{"/invite", "MEMBERS…", "add members to this group"},
 		{"/leave", "", "leave this group"},
@@ -41,7 +42,7 @@ func (m *Model) command(line string) {
 	name, rest, _ := strings.Cut(line, " ")
 	rest = strings.TrimSpace(rest)
 	doers := map[string]func(string) string{
-		"/open": m.openCommand, "/group": m.groupCommand, "/invite": m.inviteCommand, "/leave": m.leaveCommand, "/recall": m.recallCommand,
+		"/open": m.openCommand, "/find": m.findCommand, "/group": m.groupCommand, "/invite": m.inviteCommand, "/leave": m.leaveCommand, "/recall": m.recallCommand,
 		"/burn": m.burnCommand, "/burnnow": m.burnNowCommand, "/retry": m.retryCommand, "/who": m.whoCommand, "/sign": m.signCommand,
 		"/history": m.historyCommand, "/help": m.helpCommand, "/quit": m.quitCommand,
 	}
@@ -129,6 +130,14 @@ func (m *Model) Listed() {
 		_, err := m.Find(m.lists.wanted)
 		m.lists.wanted, m.Notice = "", Reason(err)
 	}
+}
+
+func (m *Model) findCommand(text string) string {
+	if text == "" {
+		return "whom? /find lin"
+	}
+	m.do(Find{text})
+	return ""
 }
 
 // members are the users that names mean.
@@ -278,6 +287,9 @@ func (m *Model) whoCommand(string) string {
 	title := "In this conversation"
 	if c.Group() {
 		ids, title = c.Members, fmt.Sprintf("%s, %d members", m.Title(c), len(c.Members))
+		if c.office != "" {
+			title += ", of " + c.office
+		}
 	}
 	lines := []string{title, ""}
 	for _, id := range ids {
@@ -339,7 +351,7 @@ func (m *Model) helpCommand(string) string {
 	lines := []string{
 		"Enter sends, Alt-Enter begins a new line", "Tab, Ctrl-N, Ctrl-P, Up, Down  change the conversation", "Ctrl-K  jump to one by its name",
 		"PgUp, PgDn  scroll; older messages are fetched", "Esc  close this, back to the newest", "Ctrl-C  leave", "",
-		"… sending   ✓ stored   ✓✓ delivered   ✓✓ read   ✗ failed", "",
+		"… sending   ✓ stored   ✓ delayed: another office is out of reach   ✓✓ delivered   ✓✓ read   ✗ failed", "",
 	}
 	for _, c := range Commands() {
 		lines = append(lines, strings.TrimSpace(c.Name+" "+c.Usage)+"  "+c.Help)

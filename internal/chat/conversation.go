@@ -2,7 +2,6 @@ package chat
 
 import (
 	"cmp"
-	"math"
 	"slices"
 	"time"
 
@@ -30,7 +29,7 @@ type Entry struct {
 	Client  protocol.ClientMsgID
 	Ref     Ref
 	From    protocol.UserID // of a note, who did it; 0: an operator
-	Address string          // user@domain, of a remote author
+	Address string          // user@domain, of a remote author; of a note, the office that did it
 	Mine    bool
 	Time    time.Time
 	Kind    Kind
@@ -43,11 +42,25 @@ type Entry struct {
 	Phase   client.Phase          // of one's own
 	Change  protocol.MemberChange // of a note
 	Who     []protocol.UserID     // of a note: who was added or removed
-	Why     string                // PhaseFailed
+	Why     string                // PhaseFailed, or why it was not delivered
+	abroad
+}
+
+// abroad is what an entry has to do with other offices.
+type abroad struct {
+	State  client.MessageState // of one's own, that goes to other offices
+	HubSeq uint64              // place in a group of several offices; 0: not known
+	sought uint8               // how often the place was asked for
+	seekAt time.Time           // not before it is asked for again
 }
 
 // Live tells whether an entry is a message with a content.
 func (e *Entry) Live() bool { return e.Kind != Note && !e.Gone }
+
+// settled tells whether nothing more will become known of a message on its way to other offices: what a history says may be older.
+func (e *Entry) settled() bool {
+	return e.State == client.StateDelivered || e.State == client.StateUndeliverable || e.State == client.StateSent && e.HubSeq != 0
+}
 
 // waits tells whether a message has no place among those stored.
 func (e *Entry) waits() bool { return e.ID == 0 && e.Kind != Note }
@@ -70,6 +83,7 @@ type Conversation struct {
 	Members  []protocol.UserID // of a group, as far as is known
 
 	name      string // of a group
+	office    string // domain of a group's office, if that is another one
 	creator   protocol.UserID
 	loaded    bool           // the newest messages were asked for
 	loading   bool           // the answer is still to come
@@ -87,6 +101,9 @@ func (c *Conversation) Group() bool { return c.In.Type == protocol.SessionGroup 
 // Loading tells whether messages are on their way.
 func (c *Conversation) Loading() bool { return c.loading }
 
+// Office is the domain of the office that a group belongs to; empty: this one.
+func (c *Conversation) Office() string { return c.office }
+
 // Phase is how far a message of one's own has got, by all that is known.
 func (c *Conversation) Phase(e *Entry) client.Phase {
 	switch {
@@ -94,7 +111,7 @@ func (c *Conversation) Phase(e *Entry) client.Phase {
 		return e.Phase
 	case e.ID <= c.readBy || e.Phase == client.PhaseRead:
 		return client.PhaseRead
-	case e.ID <= c.delivered || e.Phase == client.PhaseDelivered:
+	case e.ID <= c.delivered || e.Phase == client.PhaseDelivered || e.State == client.StateDelivered:
 		return client.PhaseDelivered
 	}
 	return client.PhaseSent
@@ -112,22 +129,24 @@ func (c *Conversation) Last() *Entry {
 
 // newest is the highest number among the messages known that keep says; 0: none.
 func (c *Conversation) newest(keep func(*Entry) bool) protocol.MsgID {
-	for _, e := range slices.Backward(c.Entries) {
-		if e.Kind != Note && e.ID != 0 && keep(e) {
-			return e.ID
+	newest := protocol.MsgID(0)
+	for _, e := range c.Entries {
+		if e.Kind != Note && e.ID > newest && keep(e) {
+			newest = e.ID
 		}
 	}
-	return 0
+	return newest
 }
 
 // oldest is the lowest number among the messages known; 0: none.
 func (c *Conversation) oldest() protocol.MsgID {
+	oldest := protocol.MsgID(0)
 	for _, e := range c.Entries {
-		if e.Kind != Note && e.ID != 0 {
-			return e.ID
+		if e.Kind != Note && e.ID != 0 && (oldest == 0 || e.ID < oldest) {
+			oldest = e.ID
 		}
 	}
-	return 0
+	return oldest
 }
 
 func (c *Conversation) find(is func(*Entry) bool) *Entry {
@@ -148,8 +167,8 @@ func (c *Conversation) put(n *Entry) (e *Entry, fresh bool) {
 		c.sort()
 		return n, true
 	}
-	moved := e.ID != n.ID
-	e.ID, e.Time = n.ID, n.Time
+	moved := e.ID != n.ID || n.HubSeq != 0 && n.HubSeq != e.HubSeq
+	e.ID, e.Time, e.HubSeq = n.ID, n.Time, cmp.Or(n.HubSeq, e.HubSeq)
 	if !n.Client.IsZero() {
 		e.Client = n.Client
 	}
@@ -165,18 +184,61 @@ func (c *Conversation) put(n *Entry) (e *Entry, fresh bool) {
 	return e, false
 }
 
-// sort brings the entries into order: by number, notes behind the message they follow, the unsent at the end as they were typed.
+// sort brings the entries into the order that is the same at all offices, notes behind the message they follow, the unsent at the end as they were typed.
 func (c *Conversation) sort() {
-	place := func(e *Entry) uint64 {
-		switch {
-		case e.waits():
-			return math.MaxUint64
-		case e.Kind == Note:
-			return uint64(e.ID)<<1 | 1
-		}
-		return uint64(e.ID) << 1
+	client.Arrange(c.Entries, func(e *Entry) client.Place {
+		isOnItsWay := e.Mine && e.HubSeq == 0 && (e.State == client.StatePending || e.State == client.StateDelayed)
+		return client.Place{ID: e.ID, HubSeq: e.HubSeq, Waiting: c.Group() && isOnItsWay, Note: e.Kind == Note}
+	})
+}
+
+// state notes what became of a message of one's own; false: it is none that is known.
+func (c *Conversation) state(id protocol.MsgID, s client.MessageState, why string, hubSeq uint64) bool {
+	e := c.find(func(e *Entry) bool { return e.Kind != Note && e.ID == id && e.Mine })
+	if e == nil {
+		return false
 	}
-	slices.SortStableFunc(c.Entries, func(a, b *Entry) int { return cmp.Compare(place(a), place(b)) })
+	e.State, e.HubSeq = s, cmp.Or(hubSeq, e.HubSeq)
+	if s == client.StateUndeliverable || s == client.StateDelayed {
+		e.Why = cmp.Or(why, e.Why)
+	}
+	c.sort()
+	return true
+}
+
+// How often the place of a message is asked for, at most, how soon it is asked for again, each time four times as late, and among how many of the newest messages it is looked for.
+const (
+	soughtMost = 6
+	seekAgain  = 2 * time.Second
+	soughtIn   = 50
+)
+
+// placeless are the messages of colleagues in a group of another office that had no place yet when they came, and stand before one that has: of its place
+// only the author is told. The newest, and how many back to the oldest; 0: none.
+func (c *Conversation) placeless(now time.Time) (from protocol.MsgID, count int) {
+	if !c.Group() || c.In.Group() < protocol.MaxLocalID {
+		return 0, 0
+	}
+	placed, newest := protocol.MsgID(0), c.newest(func(*Entry) bool { return true })
+	for _, e := range c.Entries {
+		if e.HubSeq != 0 {
+			placed = max(placed, e.ID)
+		}
+	}
+	oldest := newest
+	for _, e := range c.Entries {
+		isSought := e.Kind != Note && !e.Mine && e.HubSeq == 0 && e.ID < placed && e.ID+soughtIn > newest
+		if !isSought || e.sought >= soughtMost || now.Before(e.seekAt) {
+			continue
+		}
+		e.seekAt = now.Add(seekAgain << (2 * e.sought))
+		e.sought++
+		from, oldest = max(from, e.ID), min(oldest, e.ID)
+	}
+	if from == 0 {
+		return 0, 0
+	}
+	return from, int(from-oldest) + 1
 }
 
 // note adds a line about what happened.

@@ -60,6 +60,9 @@ type BurnNow struct {
 	ID protocol.MsgID
 }
 
+// Find looks for people, here and at other offices: Model.Found takes them.
+type Find struct{ Text string }
+
 // CreateGroup makes a group; Model.Created tells its id.
 type CreateGroup struct {
 	Name    string
@@ -95,6 +98,7 @@ func (LoadUsers) isEffect()   {}
 func (AskPresence) isEffect() {}
 func (Recall) isEffect()      {}
 func (BurnNow) isEffect()     {}
+func (Find) isEffect()        {}
 func (CreateGroup) isEffect() {}
 func (Invite) isEffect()      {}
 func (Leave) isEffect()       {}

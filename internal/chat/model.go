@@ -17,7 +17,7 @@ const page = 50
 // Person is somebody of the directory.
 type Person struct {
 	ID     protocol.UserID
-	Name   string // login name
+	Name   string // login name; of somebody at another office, user@domain
 	Nick   string
 	Sign   string
 	Online bool // on a client of the PC class
@@ -89,6 +89,9 @@ func (m *Model) Tick(now time.Time) {
 				e.erase(protocol.Burned, 0) // here at once; the server's word follows
 			}
 		}
+	}
+	if m.open != nil {
+		m.seek(m.open)
 	}
 }
 

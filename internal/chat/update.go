@@ -17,6 +17,8 @@ func (m *Model) Event(ev client.Event) {
 		m.message(ev)
 	case *client.MessageDeleted:
 		m.deleted(ev)
+	case *client.MessageStateChanged:
+		m.stateOf(ev)
 	case *client.Mark:
 		m.mark(ev)
 	case *client.ReadMoved:
@@ -70,7 +72,8 @@ func (m *Model) refresh() {
 // entry is a message as it is shown.
 func entry(msg *client.Message) *Entry {
 	e := &Entry{ID: msg.ID, Client: msg.ClientMsgID, From: msg.From, Address: msg.FromAddress, Mine: msg.Mine, Time: msg.Time,
-		Text: msg.Text, Burn: msg.BurnAfter, Gone: msg.Gone, Deleted: msg.Deleted, Phase: client.PhaseSent}
+		Text: msg.Text, Burn: msg.BurnAfter, Gone: msg.Gone, Deleted: msg.Deleted, Phase: client.PhaseSent,
+		abroad: abroad{State: msg.State, HubSeq: msg.HubSeq}}
 	switch {
 	case msg.Gone:
 	case msg.Type.IsAudio():
@@ -86,6 +89,9 @@ func (m *Model) message(msg *client.Message) {
 	e, fresh := c.put(entry(msg))
 	if fresh {
 		c.below = true
+	}
+	if e.HubSeq != 0 {
+		m.seek(c)
 	}
 	if e.Time.After(c.Updated) {
 		c.Updated = e.Time
@@ -110,6 +116,30 @@ func (m *Model) deleted(ev *client.MessageDeleted) {
 		e.erase(ev.Kind, ev.By)
 	} else if c.Last() == nil {
 		m.do(LoadLists{}) // it may be what the list shows
+	}
+}
+
+// stateOf takes in what became of a message on its way to other offices. That one was not delivered is said wherever the user looks.
+func (m *Model) stateOf(ev *client.MessageStateChanged) {
+	c := m.conversation(ev.Session)
+	if !c.state(ev.ID, ev.State, ev.Reason, ev.HubSeq) {
+		return
+	}
+	if ev.State == client.StateUndeliverable && c != m.open {
+		m.Notice = "a message to " + m.Title(c) + " was not delivered"
+	}
+	if ev.HubSeq != 0 {
+		m.seek(c)
+	}
+}
+
+// seek asks for the places of messages that had none when they came, now that the group's office is heard of.
+func (m *Model) seek(c *Conversation) {
+	if c.loading || !c.loaded {
+		return
+	}
+	if from, count := c.placeless(m.now); count > 0 {
+		m.load(c, from, count)
 	}
 }
 
@@ -150,7 +180,11 @@ func (m *Model) groupChanged(ev *client.GroupChanged) {
 	in := protocol.InGroup(ev.Group)
 	c := m.conversation(in)
 	c.Members = ev.Members
-	c.note(&Entry{Time: m.now, From: ev.By, Change: ev.Change, Who: ev.Changed})
+	note := &Entry{Time: m.now, From: ev.By, Change: ev.Change, Who: ev.Changed}
+	if ev.By == 0 && ev.Group >= protocol.MaxLocalID { // its office says so, and not who asked for it
+		note.Address = cmp.Or(c.office, "another office")
+	}
+	c.note(note)
 	if c.Updated.IsZero() {
 		c.Updated = m.now
 	}
@@ -164,7 +198,7 @@ func (m *Model) Happened(e *Entry) string {
 	for i, id := range e.Who {
 		names[i] = m.Person(id).Name
 	}
-	by := "an operator"
+	by := cmp.Or(e.Address, "an operator")
 	if e.From != 0 {
 		by = m.Person(e.From).Name
 	}
@@ -210,7 +244,10 @@ func (m *Model) Users(list []client.User) {
 func (m *Model) Groups(list []client.Group) {
 	for _, g := range list {
 		c := m.conversation(protocol.InGroup(g.ID))
-		c.name, c.creator, c.Members = g.Name, g.Creator, g.Members
+		c.name, c.creator, c.Members, c.office = g.Name, g.Creator, g.Members, ""
+		if g.Remote {
+			c.office = cmp.Or(g.Address[strings.LastIndexByte(g.Address, '@')+1:], "another office")
+		}
 	}
 	m.sort()
 	m.found()
@@ -274,7 +311,10 @@ func (m *Model) History(ask LoadHistory, list []*client.Message, err error) {
 		c.join(list)
 	}
 	for _, msg := range list {
-		e, _ := c.put(entry(msg))
+		e, fresh := c.put(entry(msg))
+		if !fresh && e.Mine && !e.settled() {
+			c.state(e.ID, msg.State, "", msg.HubSeq)
+		}
 		if e.Time.After(c.Updated) {
 			c.Updated = e.Time
 		}
@@ -358,6 +398,25 @@ func (m *Model) Created(id protocol.GroupID, name string) {
 	}
 	m.sort()
 	m.Show(c.In)
+}
+
+// Found shows the people that a search has found.
+func (m *Model) Found(text string, list []client.User) {
+	m.Users(list)
+	if len(list) == 0 {
+		m.Notice = fmt.Sprintf("nobody is called %q", text)
+		return
+	}
+	lines := []string{fmt.Sprintf("Called %q:", text), ""}
+	for _, u := range list {
+		p := m.Person(u.ID)
+		line := p.Name
+		if p.Nick != "" && p.Nick != p.Name {
+			line += ", " + p.Nick
+		}
+		lines = append(lines, "  "+line)
+	}
+	m.Panel = &Panel{Lines: append(lines, "", "/open NAME begins a conversation, Esc closes this")}
 }
 
 // Failed says why something that was asked for was not done.

@@ -122,6 +122,9 @@ func (v view) heading() {
 		if n := len(c.Members); n > 0 {
 			about = fmt.Sprintf("  %d members", n)
 		}
+		if c.Office() != "" {
+			about += "  of " + c.Office()
+		}
 	} else {
 		p := v.m.Person(c.In.Peer())
 		if p.Online {

@@ -96,6 +96,9 @@ func (a *app) ask(e chat.Effect) {
 		a.told("users", err, func() { a.model.Users(list.Items) })
 	case chat.LoadGroups:
 		a.groups(ctx, e.IDs)
+	case chat.Find:
+		list, err := a.session.Search(ctx, e.Text, 0)
+		a.told("/find", err, func() { a.model.Found(e.Text, list.Items) })
 	case chat.AskPresence:
 		list, err := a.session.Client.Presence(ctx, e.IDs...)
 		a.told("presence", err, func() { a.model.Presence(list.Items) })

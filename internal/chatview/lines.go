@@ -122,7 +122,15 @@ func marks(m *chat.Model, c *chat.Conversation, e *chat.Entry) []span {
 	if !e.Mine || e.Gone {
 		return list
 	}
-	switch c.Phase(e) {
+	phase := c.Phase(e)
+	switch {
+	case phase < client.PhaseSent || phase == client.PhaseFailed:
+	case e.State == client.StateUndeliverable:
+		return append(list, span{strings.TrimSuffix("✗ not delivered: "+oneLine(e.Why), ": "), Failed})
+	case e.State == client.StateDelayed && phase == client.PhaseSent:
+		return append(list, span{"✓ delayed", Warn})
+	}
+	switch phase {
 	case client.PhaseQueued, client.PhaseSending:
 		return append(list, span{"…", Dim})
 	case client.PhaseSent:

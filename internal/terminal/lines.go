@@ -31,6 +31,8 @@ type MessageLine struct {
 	ReplyTo      protocol.MsgID  `json:"reply_to,omitempty"`
 	State        string          `json:"state,omitempty"`        // recalled, burned, or gone: not yet known how
 	BurnAfter    int             `json:"burn_after_s,omitempty"` // seconds from reading to deletion
+	HubSeq       uint64          `json:"hub_seq,omitempty"`      // place in a group of several offices
+	Delivery     string          `json:"delivery,omitempty"`     // of one's own to other offices: pending, delayed, delivered or undeliverable
 }
 
 // String is the message on a line; further lines of its text are indented.
@@ -51,7 +53,14 @@ func (l MessageLine) String() string {
 	if strings.HasPrefix(l.Conversation, "group:") {
 		where = "#" + where
 	}
-	return fmt.Sprintf("%s%s %d %s: %s", stamp, texttable.Printable(where), l.ID, texttable.Printable(l.FromName), indented(shown))
+	said := fmt.Sprintf("%s%s %d %s: %s", stamp, texttable.Printable(where), l.ID, texttable.Printable(l.FromName), indented(shown))
+	switch l.Delivery {
+	case client.StateDelayed.String():
+		said += "  [delayed]"
+	case client.StateUndeliverable.String():
+		said += "  [not delivered]"
+	}
+	return said
 }
 
 func indented(text string) string {
@@ -110,6 +119,35 @@ func (l DeletedLine) String() string {
 		said += " by " + texttable.Printable(l.ByName)
 	}
 	return said
+}
+
+// StateLine says what became of a message of this user's on its way to other offices.
+type StateLine struct {
+	Event        string         `json:"event"` // state
+	Conversation string         `json:"conversation"`
+	Name         string         `json:"conversation_name"`
+	ID           protocol.MsgID `json:"id"`
+	Delivery     string         `json:"delivery"` // sent, pending, delayed, delivered or undeliverable
+	Reason       string         `json:"reason,omitempty"`
+	HubSeq       uint64         `json:"hub_seq,omitempty"`
+}
+
+// String says it.
+func (l StateLine) String() string {
+	said := l.Delivery
+	if l.Delivery == client.StateUndeliverable.String() {
+		said = "not delivered"
+	}
+	said = fmt.Sprintf("-- %s: message %d is %s", texttable.Printable(l.Name), l.ID, said)
+	if l.Reason != "" {
+		said += ": " + texttable.Printable(l.Reason)
+	}
+	return said
+}
+
+// Quiet reports whether only scripts care: that all goes well needs no line.
+func (l StateLine) Quiet() bool {
+	return l.Delivery != client.StateDelayed.String() && l.Delivery != client.StateUndeliverable.String()
 }
 
 // GroupLine is a change of a group's members.
@@ -171,7 +209,10 @@ func (l GapLine) String() string {
 func (s *Session) Message(ctx context.Context, m *client.Message) MessageLine {
 	l := MessageLine{Event: "message", Conversation: Key(m.Session), Name: s.Name(ctx, m.Session), ID: m.ID, From: m.From, Mine: m.Mine,
 		Time: m.Time.UTC().Format(time.RFC3339), Type: "text", Text: m.Text, ReplyTo: m.ReplyTo, State: gone(m.Deleted),
-		BurnAfter: int(m.BurnAfter / time.Second)}
+		BurnAfter: int(m.BurnAfter / time.Second), HubSeq: m.HubSeq}
+	if m.State != client.StateSent {
+		l.Delivery = m.State.String()
+	}
 	if l.FromName = m.FromAddress; l.FromName == "" {
 		l.FromName = s.UserName(ctx, m.From)
 	}
@@ -217,6 +258,9 @@ func (s *Session) Line(ctx context.Context, ev client.Event) Line {
 			l.ByName = s.UserName(ctx, ev.By)
 		}
 		return l
+	case *client.MessageStateChanged:
+		return StateLine{Event: "state", Conversation: Key(ev.Session), Name: s.Name(ctx, ev.Session), ID: ev.ID, Delivery: ev.State.String(),
+			Reason: ev.Reason, HubSeq: ev.HubSeq}
 	case *client.SessionRemoved:
 		return MarkLine{Event: "removed", Conversation: Key(ev.Session), Name: s.Name(ctx, ev.Session)}
 	case *client.GroupChanged:

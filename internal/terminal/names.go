@@ -82,7 +82,8 @@ func (s *Session) MyGroups(ctx context.Context) ([]client.Group, error) {
 	return all, err
 }
 
-// Find is the conversation that a person means: user:ID, group:ID, a user's id or login name, or a group's name. A user comes before a group.
+// Find is the conversation that a person means: user:ID, group:ID, a user's id or login name, user@domain of another office, or a group's name. A user comes
+// before a group.
 func (s *Session) Find(ctx context.Context, to string) (protocol.Session, error) {
 	kind, text, typed := strings.Cut(to, ":")
 	if !typed {
@@ -98,6 +99,13 @@ func (s *Session) Find(ctx context.Context, to string) (protocol.Session, error)
 	for _, u := range people {
 		if u.Name == to {
 			return protocol.WithUser(u.ID), nil
+		}
+	}
+	if strings.Contains(to, "@") { // somebody whom nobody here has met
+		if list, err := s.Search(ctx, to, 0); err == nil {
+			if i := slices.IndexFunc(list.Items, func(u client.User) bool { return u.Address == to }); i >= 0 {
+				return protocol.WithUser(list.Items[i].ID), nil
+			}
 		}
 	}
 	groups, err := s.MyGroups(ctx)

@@ -106,6 +106,20 @@ func TestLines(t *testing.T) {
 		{&client.Message{Session: bo, ID: 6, From: 2, Time: at, Type: protocol.MsgSingleText, Text: "x", BurnAfter: time.Minute},
 			`{"event":"message","conversation":"user:2","conversation_name":"bo","id":6,"from":2,"from_name":"bo","mine":false,"time":"2026-03-04T05:06:07Z","type":"text","text":"x","burn_after_s":60}`,
 			" bo 6 bo: x"},
+		{&client.Message{Session: lunch, ID: 7, From: 9, FromAddress: "lin@hangzhou.example", Time: at, Type: protocol.MsgGroupText, Text: "茶？", HubSeq: 4711},
+			`{"event":"message","conversation":"group:7","conversation_name":"Lunch","id":7,"from":9,"from_name":"lin@hangzhou.example","mine":false,"time":"2026-03-04T05:06:07Z","type":"text","text":"茶？","hub_seq":4711}`,
+			" #Lunch 7 lin@hangzhou.example: 茶？"},
+		{&client.Message{Session: bo, ID: 8, From: 1, Mine: true, Time: at, Type: protocol.MsgSingleText, Text: "x", State: client.StateUndeliverable},
+			`{"event":"message","conversation":"user:2","conversation_name":"bo","id":8,"from":1,"from_name":"ann","mine":true,"time":"2026-03-04T05:06:07Z","type":"text","text":"x","delivery":"undeliverable"}`,
+			" bo 8 ann: x  [not delivered]"},
+		{&client.Message{Session: bo, ID: 9, From: 1, Mine: true, Time: at, Type: protocol.MsgSingleText, Text: "x", State: client.StateDelayed},
+			`{"event":"message","conversation":"user:2","conversation_name":"bo","id":9,"from":1,"from_name":"ann","mine":true,"time":"2026-03-04T05:06:07Z","type":"text","text":"x","delivery":"delayed"}`,
+			" bo 9 ann: x  [delayed]"},
+		{&client.MessageStateChanged{Session: bo, ID: 8, State: client.StateUndeliverable, Reason: "nobody\x1b there"},
+			`{"event":"state","conversation":"user:2","conversation_name":"bo","id":8,"delivery":"undeliverable","reason":"nobody\u001b there"}`,
+			"-- bo: message 8 is not delivered: nobody\uFFFD there"},
+		{&client.MessageStateChanged{Session: lunch, ID: 9, State: client.StateSent, HubSeq: 12},
+			`{"event":"state","conversation":"group:7","conversation_name":"Lunch","id":9,"delivery":"sent","hub_seq":12}`, "-- Lunch: message 9 is sent"},
 		{&client.MessageDeleted{Session: lunch, ID: 4, Kind: protocol.Recalled, By: 1},
 			`{"event":"deleted","conversation":"group:7","conversation_name":"Lunch","id":4,"state":"recalled","by":1,"by_name":"ann"}`,
 			"-- Lunch: message 4 was recalled by ann"},
@@ -149,5 +163,15 @@ func TestTable(t *testing.T) {
 	var b strings.Builder
 	if err := (texttable.Table{{"A", "B"}, {"林林", "x\ty"}}).Print(&b); err != nil || b.String() != "A     B\n林林  x\uFFFDy\n" {
 		t.Errorf("%q, %v", b.String(), err)
+	}
+}
+
+// People are told when a message is late or lost, scripts everything.
+func TestQuietStates(t *testing.T) {
+	for s, want := range map[client.MessageState]bool{client.StateSent: true, client.StatePending: true, client.StateDelivered: true, client.StateDelayed: false,
+		client.StateUndeliverable: false} {
+		if got := (StateLine{Delivery: s.String()}).Quiet(); got != want {
+			t.Errorf("%v: %t", s, got)
+		}
 	}
 }

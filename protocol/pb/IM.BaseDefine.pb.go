@@ -2195,8 +2195,9 @@ type MsgInfo struct {
 	FromAddress    *string `protobuf:"bytes,103,opt,name=from_address,json=fromAddress" json:"from_address,omitempty"`               // user@domain
 	ContentType    *string `protobuf:"bytes,104,opt,name=content_type,json=contentType" json:"content_type,omitempty"`
 	ReplyToMsgId   *uint32 `protobuf:"varint,105,opt,name=reply_to_msg_id,json=replyToMsgId" json:"reply_to_msg_id,omitempty"`
-	State          *uint32 `protobuf:"varint,106,opt,name=state" json:"state,omitempty"` // 0 live, 1 recalled, 2 burned
-	HubSeq         *uint64 `protobuf:"varint,107,opt,name=hub_seq,json=hubSeq" json:"hub_seq,omitempty"`
+	State          *uint32 `protobuf:"varint,106,opt,name=state" json:"state,omitempty"`                 // 0 live, 1 recalled, 2 burned
+	HubSeq         *uint64 `protobuf:"varint,107,opt,name=hub_seq,json=hubSeq" json:"hub_seq,omitempty"` // place in a group of several offices, the same at all of them
+	Delivery       *uint32 `protobuf:"varint,108,opt,name=delivery" json:"delivery,omitempty"`           // to the author: the state that STATE tells of what goes to other offices
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2318,6 +2319,13 @@ func (x *MsgInfo) GetState() uint32 {
 func (x *MsgInfo) GetHubSeq() uint64 {
 	if x != nil && x.HubSeq != nil {
 		return *x.HubSeq
+	}
+	return 0
+}
+
+func (x *MsgInfo) GetDelivery() uint32 {
+	if x != nil && x.Delivery != nil {
+		return *x.Delivery
 	}
 	return 0
 }
@@ -2937,7 +2945,7 @@ const file_IM_BaseDefine_proto_rawDesc = "" +
 	"\rlatest_msg_id\x18\x04 \x02(\rR\vlatestMsgId\x12&\n" +
 	"\x0flatest_msg_data\x18\x05 \x02(\fR\rlatestMsgData\x12>\n" +
 	"\x0flatest_msg_type\x18\x06 \x02(\x0e2\x16.IM.BaseDefine.MsgTypeR\rlatestMsgType\x124\n" +
-	"\x17latest_msg_from_user_id\x18\a \x02(\rR\x13latestMsgFromUserId\"\xc8\x03\n" +
+	"\x17latest_msg_from_user_id\x18\a \x02(\rR\x13latestMsgFromUserId\"\xe4\x03\n" +
 	"\aMsgInfo\x12\x15\n" +
 	"\x06msg_id\x18\x01 \x02(\rR\x05msgId\x12&\n" +
 	"\x0ffrom_session_id\x18\x02 \x02(\rR\rfromSessionId\x12\x1f\n" +
@@ -2952,7 +2960,8 @@ const file_IM_BaseDefine_proto_rawDesc = "" +
 	"\fcontent_type\x18h \x01(\tR\vcontentType\x12%\n" +
 	"\x0freply_to_msg_id\x18i \x01(\rR\freplyToMsgId\x12\x14\n" +
 	"\x05state\x18j \x01(\rR\x05state\x12\x17\n" +
-	"\ahub_seq\x18k \x01(\x04R\x06hubSeq\"G\n" +
+	"\ahub_seq\x18k \x01(\x04R\x06hubSeq\x12\x1a\n" +
+	"\bdelivery\x18l \x01(\rR\bdelivery\"G\n" +
 	"\x10GroupVersionInfo\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x02(\rR\agroupId\x12\x18\n" +
 	"\aversion\x18\x02 \x02(\rR\aversion\"\xe8\x02\n" +

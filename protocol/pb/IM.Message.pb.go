@@ -40,7 +40,7 @@ type IMMsgData struct {
 	FromAddress    *string `protobuf:"bytes,103,opt,name=from_address,json=fromAddress" json:"from_address,omitempty"`               // user@domain
 	ContentType    *string `protobuf:"bytes,104,opt,name=content_type,json=contentType" json:"content_type,omitempty"`
 	ReplyToMsgId   *uint32 `protobuf:"varint,105,opt,name=reply_to_msg_id,json=replyToMsgId" json:"reply_to_msg_id,omitempty"`
-	HubSeq         *uint64 `protobuf:"varint,107,opt,name=hub_seq,json=hubSeq" json:"hub_seq,omitempty"`
+	HubSeq         *uint64 `protobuf:"varint,107,opt,name=hub_seq,json=hubSeq" json:"hub_seq,omitempty"` // place in a group of several offices, the same at all of them
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }

@@ -52,6 +52,12 @@ func (c Command) extensionName() string {
 		return "DELETED"
 	case CmdMark:
 		return "MARK"
+	case CmdState:
+		return "STATE"
+	case CmdSearchReq:
+		return "SEARCH_REQ"
+	case CmdSearchRsp:
+		return "SEARCH_RSP"
 	}
 	return ""
 }
@@ -203,6 +209,9 @@ const (
 	CmdDeleteRsp Command = 0x0a02
 	CmdDeleted   Command = 0x0a03
 	CmdMark      Command = 0x0a04
+	CmdState     Command = 0x0a05
+	CmdSearchReq Command = 0x0a06
+	CmdSearchRsp Command = 0x0a07
 )
 
 // Between the servers of a legacy cluster.

@@ -200,4 +200,7 @@ var table = []Info{
 	{Command: CmdDeleteRsp, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.DeleteRsp], NeedsLogin: true},
 	{Command: CmdDeleted, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.Deleted], NeedsLogin: true},
 	{Command: CmdMark, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.Mark], NeedsLogin: true},
+	{Command: CmdState, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.State], NeedsLogin: true},
+	{Command: CmdSearchReq, Direction: ClientToServer, Family: FamilySession, New: message[chatpb.SearchReq], NeedsLogin: true},
+	{Command: CmdSearchRsp, Direction: ServerToClient, Family: FamilySession, New: message[pb.IMUsersInfoRsp], NeedsLogin: true},
 }

@@ -132,6 +132,9 @@ func TestCommandNames(t *testing.T) {
 		{pdu.CmdQueue, "QUEUE", 9},
 		{pdu.CmdDeleted, "DELETED", 10},
 		{pdu.CmdMark, "MARK", 10},
+		{pdu.CmdState, "STATE", 10},
+		{pdu.CmdSearchReq, "SEARCH_REQ", 10},
+		{pdu.CmdSearchRsp, "SEARCH_RSP", 10},
 		{0x0910, "0x0910", 9},
 		{0x0201 + 0x0100, "CID_MSG_DATA", 3},
 	} {
@@ -215,7 +218,7 @@ func TestExtensionFields(t *testing.T) {
 	}{
 		{&pb.IMMsgData{}, []int32{100, 101, 102, 103, 104, 105, 107}},
 		{&pb.IMMsgDataAck{}, []int32{100, 101}},
-		{&pb.MsgInfo{}, []int32{100, 101, 102, 103, 104, 105, 106, 107}},
+		{&pb.MsgInfo{}, []int32{100, 101, 102, 103, 104, 105, 106, 107, 108}},
 		{&pb.UserInfo{}, []int32{100, 101}},
 		{&pb.GroupInfo{}, []int32{100, 101}},
 	} {

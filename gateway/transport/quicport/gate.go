@@ -21,6 +21,7 @@ type gate struct {
 	connections int        // handshakes included
 	handshakes  int
 	byAddress   map[netip.Prefix]int // handshakes
+	peers       int                  // connections of the PeerProtocol
 }
 
 func newGate(limits Limits, m *metrics) *gate {
@@ -74,7 +75,11 @@ func (g *gate) enter(from netip.Prefix) (refused string) {
 type attempt struct {
 	gate *gate
 	from netip.Prefix
-	done bool // with the handshake; guarded by the gate's mu
+
+	// What follows is guarded by the gate's mu.
+	done  bool   // with the handshake
+	peer  bool   // it speaks the PeerProtocol
+	grown uint64 // bytes by which its window is larger than at first
 }
 
 type attemptKey struct{}
@@ -97,6 +102,9 @@ func (a *attempt) ended() {
 	if !a.done {
 		g.metrics.failed.Inc()
 		a.leaveHandshakeLocked()
+	}
+	if a.peer {
+		g.peers--
 	}
 	g.connections--
 	g.metrics.open.Set(float64(g.connections))

@@ -9,6 +9,7 @@ const (
 	refusedAddress     = "address"     // too many handshakes at a time from one address
 	refusedNoStream    = "no_stream"   // connected, but opened no session stream in time
 	refusedStreams     = "streams"     // kept opening streams that were refused
+	refusedPeers       = "peers"       // too many that are not clients
 )
 
 // Which streams are refused, in metrics.
@@ -38,7 +39,7 @@ func newMetrics(listener string, reg prometheus.Registerer) *metrics {
 		retries: prometheus.NewCounter(prometheus.CounterOpts{Name: "teamtalk_quic_retries_total",
 			Help: "QUIC clients asked to prove their address before the handshake."}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "teamtalk_quic_refused_total",
-			Help: "QUIC clients refused, by reason: connections, handshakes, address, no_stream, streams."}, []string{"reason"}),
+			Help: "QUIC clients refused, by reason: connections, handshakes, address, no_stream, streams, peers."}, []string{"reason"}),
 		streams: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "teamtalk_quic_streams_refused_total",
 			Help: "Streams beside the session stream that were refused: bidirectional or unidirectional."}, []string{"kind"}),
 	}

@@ -25,7 +25,7 @@ func (p *Port) serveNative(qc *quic.Conn, handle func(transport.Conn)) {
 		return
 	}
 	c := newConn(qc, str, p.timing.Flush)
-	if p.web != nil { // without HTTP/3 clients cannot open unidirectional streams at all
+	if p.web != nil || p.peer != nil { // otherwise clients cannot open unidirectional streams at all
 		c.str.stray = p.refuseUniStreams
 	}
 	if !p.sessions.Spawn(c, handle) {

@@ -57,6 +57,7 @@ type Config struct {
 	Listener string         // the listener's name in logs and metrics; empty: "quic"
 	TLS      *tls.Config    // the certificates; cloned
 	HTTP     http.Handler   // what HTTP/3 serves; nil: no HTTP/3
+	Peer     *PeerProtocol  // a protocol that is not for clients; nil: none
 
 	// ResetKey, of KeyLen bytes, lets a restarted node tell clients that their connections are gone; so it must outlive the process, and be of
 	// this node alone. nil: they find out by waiting.
@@ -99,7 +100,8 @@ type Port struct {
 	listener  *quic.Listener
 	gate      *gate
 	sessions  *transport.Tracker
-	web       *web // nil: no HTTP/3
+	web       *web          // nil: no HTTP/3
+	peer      *PeerProtocol // nil: none
 	limits    Limits
 	timing    Timing
 	log       *slog.Logger
@@ -144,6 +146,7 @@ func Listen(cfg Config) (*Port, error) {
 	}
 	p := &Port{
 		sessions: transport.NewTracker(cfg.Log),
+		peer:     cfg.Peer,
 		limits:   cfg.Limits,
 		timing:   cfg.Timing,
 		log:      cfg.Log.With("listener", cfg.Listener),
@@ -201,6 +204,9 @@ func tlsConfig(cfg Config) *tls.Config {
 	if cfg.HTTP != nil {
 		conf.NextProtos = append(conf.NextProtos, http3.NextProtoH3)
 	}
+	if cfg.Peer != nil {
+		configurePeer(cfg.Peer, conf)
+	}
 	return conf
 }
 
@@ -219,6 +225,9 @@ func quicConfig(cfg Config) *quic.Config {
 	}
 	if cfg.HTTP != nil {
 		conf.MaxIncomingStreams, conf.MaxIncomingUniStreams = httpStreams, httpUniStreams
+	}
+	if cfg.Peer != nil {
+		allowPeers(conf)
 	}
 	return conf
 }
@@ -287,11 +296,14 @@ func (p *Port) accept(handle func(transport.Conn)) error {
 }
 
 func (p *Port) serve(qc *quic.Conn, handle func(transport.Conn)) {
-	if p.web != nil && qc.ConnectionState().TLS.NegotiatedProtocol == http3.NextProtoH3 {
+	switch speaks := qc.ConnectionState().TLS.NegotiatedProtocol; {
+	case p.peer != nil && speaks == p.peer.ALPN:
+		p.servePeer(qc)
+	case p.web != nil && speaks == http3.NextProtoH3:
 		p.web.serve(qc)
-		return
+	default:
+		p.serveNative(qc, handle)
 	}
-	p.serveNative(qc, handle)
 }
 
 // Stop accepts no more connections and leaves those there are alone, those of HTTP/3 too.

@@ -68,7 +68,11 @@ func TestOtherProtocolsFail(t *testing.T) {
 
 // Sessions of TLS are resumed, but nothing is accepted before the handshake is done: it could be replayed [TT-QUIC-1].
 func TestResumptionWithoutEarlyData(t *testing.T) {
-	p := start(t, Config{}, echo)
+	resumesWithoutEarlyData(t, start(t, Config{}, echo))
+}
+
+func resumesWithoutEarlyData(t *testing.T, p *Port) {
+	t.Helper()
 	c := newClient(t)
 	c.tls.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 	_, str := c.open(t, p.Addr())

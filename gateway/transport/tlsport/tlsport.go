@@ -26,6 +26,7 @@ type Config struct {
 	Listener  *transport.Listener // the port; closed by Close
 	TLS       *tls.Config         // certificates; copied
 	Protocols []string            // further ALPN names whose connections end with the handshake
+	Peer      *PeerProtocol       // a protocol that is not for clients; nil: none
 
 	Handshakes           int           // under way at once; 0: 4,096 [TT-TLS-4]
 	HandshakesPerAddress int           // 0: 1,000 [TT-TLS-4]
@@ -44,6 +45,7 @@ type Port struct {
 	done   *prometheus.CounterVec
 	gate   gate
 	conns  *transport.Tracker
+	peers  *peers // nil: no protocol for them
 	http   httpListener
 	shakes sync.WaitGroup
 	ctx    context.Context // of handshakes; ends with Close
@@ -57,6 +59,7 @@ const (
 	native      outcome = "native"
 	overHTTP    outcome = "http"
 	handshake   outcome = "handshake_only"
+	peer        outcome = "peer"
 	failed      outcome = "failed"
 	timedOut    outcome = "timeout"
 	full        outcome = "full"
@@ -83,11 +86,14 @@ func New(cfg Config) *Port {
 		gate: gate{most: cfg.Handshakes, mostPerAddress: cfg.HandshakesPerAddress, by: make(map[netip.Addr]int)},
 		http: httpListener{port: cfg.Listener, conns: make(chan net.Conn), closed: make(chan struct{})},
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "teamtalk_tls_connections_total",
-			Help: "Connections of the TLS port by result: native, http; or refused or failed before either."}, []string{"result"}),
+			Help: "Connections of the TLS port by result: native, http, peer; or refused or failed before that."}, []string{"result"}),
 	}
 	p.conns = transport.NewTracker(p.log)
 	p.ctx, p.giveUp = context.WithCancel(context.Background())
 	p.tls.NextProtos = append([]string{Protocol, "h2", "http/1.1"}, cfg.Protocols...) // [TT-TLS-1]
+	if p.peers = newPeers(cfg.Peer); p.peers != nil {
+		p.peers.configure(p.tls)
+	}
 	if cfg.Registerer != nil {
 		cfg.Registerer.MustRegister(p.done)
 	}
@@ -136,6 +142,20 @@ func (p *Port) shake(nc net.Conn, from netip.Addr, handle func(transport.Conn)) 
 		p.refuse(nc, failure(err))
 		return
 	}
+	state := tc.ConnectionState()
+	if p.peers != nil && state.NegotiatedProtocol == p.peers.ALPN {
+		if refused := p.peers.spawn(&peerConn{tc, w}, state.PeerCertificates); refused != "" {
+			p.refuse(nc, refused)
+			return
+		}
+		p.count(peer)
+		return
+	}
+	p.handOver(tc, w, handle)
+}
+
+// handOver gives a client's connection to whoever speaks what it asks for.
+func (p *Port) handOver(tc *tls.Conn, w *wire, handle func(transport.Conn)) {
 	switch tc.ConnectionState().NegotiatedProtocol {
 	case Protocol: // [TT-TLS-1]
 		if !p.conns.Spawn(&conn{Conn: transport.NewStream(tc, transport.KindTLS), wire: w}, handle) {
@@ -145,14 +165,14 @@ func (p *Port) shake(nc net.Conn, from netip.Addr, handle func(transport.Conn)) 
 		p.count(native)
 	case "", "h2", "http/1.1": // [TT-TLS-2]
 		if !p.http.give(tc) {
-			p.refuse(nc, stopping)
+			p.refuse(w, stopping)
 			return
 		}
 		p.count(overHTTP)
 	default: // one of the further names: the handshake was all
 		w.hasten()
 		if err := tc.Close(); err != nil {
-			p.log.Debug("close failed", "remote", nc.RemoteAddr(), "error", err)
+			p.log.Debug("close failed", "remote", w.RemoteAddr(), "error", err)
 		}
 		p.count(handshake)
 	}
@@ -175,9 +195,12 @@ func (p *Port) refuse(nc net.Conn, why outcome) {
 	}
 }
 
-// Stop takes no more native connections and leaves those there are alone. HTTP goes on until its listener is closed: clients that poll need
+// Stop takes no more native connections, nor any of peers, and leaves those there are alone. HTTP goes on until its listener is closed: clients that poll need
 // connections to get their last answers.
-func (p *Port) Stop() { p.conns.Stop() }
+func (p *Port) Stop() {
+	p.conns.Stop()
+	p.peers.stop()
+}
 
 // Close closes the port, breaks handshakes and native connections and waits until all handlers have returned. HTTP connections are the
 // http.Server's.
@@ -187,6 +210,7 @@ func (p *Port) Close() error {
 	p.giveUp()
 	p.shakes.Wait()
 	p.conns.Close()
+	p.peers.close()
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("tlsport: %w", err)
 	}

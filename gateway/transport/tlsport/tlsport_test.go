@@ -370,7 +370,13 @@ func TestGoodbyeIsShort(t *testing.T) {
 
 // A session resumed by a ticket is told apart by ALPN like any other.
 func TestResumedHandshake(t *testing.T) {
-	p := open(t, Config{})
+	for name, p := range map[string]*place{"clients only": open(t, Config{}), "beside peers": openPeers(t, 0, nil).place} {
+		t.Run(name, func(t *testing.T) { resumes(t, p) })
+	}
+}
+
+func resumes(t *testing.T, p *place) {
+	t.Helper()
 	conf := &tls.Config{RootCAs: p.roots, ServerName: "example.com", NextProtos: []string{Protocol}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 	for i := range 2 {
 		c, err := tls.Dial("tcp", p.port.Addr().String(), conf)

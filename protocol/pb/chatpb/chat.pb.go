@@ -299,6 +299,144 @@ func (x *Mark) GetReadMsgId() uint32 {
 	return 0
 }
 
+// 0x0A05: what is known of a message on its way to another office; to its author.
+type State struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SessionType   uint32                 `protobuf:"varint,1,opt,name=session_type,json=sessionType,proto3" json:"session_type,omitempty"`
+	SessionId     uint32                 `protobuf:"varint,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	MsgId         uint32                 `protobuf:"varint,3,opt,name=msg_id,json=msgId,proto3" json:"msg_id,omitempty"`
+	State         uint32                 `protobuf:"varint,4,opt,name=state,proto3" json:"state,omitempty"`                 // 0 sent, 1 pending, 2 delayed, 3 delivered, 4 undeliverable
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`                // for people; may be empty
+	HubSeq        uint64                 `protobuf:"varint,6,opt,name=hub_seq,json=hubSeq,proto3" json:"hub_seq,omitempty"` // as in IMMsgData, once it is known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *State) Reset() {
+	*x = State{}
+	mi := &file_chatpb_chat_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *State) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*State) ProtoMessage() {}
+
+func (x *State) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_chat_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use State.ProtoReflect.Descriptor instead.
+func (*State) Descriptor() ([]byte, []int) {
+	return file_chatpb_chat_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *State) GetSessionType() uint32 {
+	if x != nil {
+		return x.SessionType
+	}
+	return 0
+}
+
+func (x *State) GetSessionId() uint32 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+func (x *State) GetMsgId() uint32 {
+	if x != nil {
+		return x.MsgId
+	}
+	return 0
+}
+
+func (x *State) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *State) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *State) GetHubSeq() uint64 {
+	if x != nil {
+		return x.HubSeq
+	}
+	return 0
+}
+
+// 0x0A06: who is called so, here and at the offices that share their directory? The answer, 0x0A07, is an IM.Buddy.IMUsersInfoRsp.
+type SearchReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`    // part of a name, a nick, its spelling or an address
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // people at most; 0: 20, beyond 50: 50
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchReq) Reset() {
+	*x = SearchReq{}
+	mi := &file_chatpb_chat_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchReq) ProtoMessage() {}
+
+func (x *SearchReq) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_chat_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchReq.ProtoReflect.Descriptor instead.
+func (*SearchReq) Descriptor() ([]byte, []int) {
+	return file_chatpb_chat_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SearchReq) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SearchReq) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
 var File_chatpb_chat_proto protoreflect.FileDescriptor
 
 const file_chatpb_chat_proto_rawDesc = "" +
@@ -327,7 +465,18 @@ const file_chatpb_chat_proto_rawDesc = "" +
 	"session_id\x18\x02 \x01(\rR\tsessionId\x12\x17\n" +
 	"\auser_id\x18\x03 \x01(\rR\x06userId\x12(\n" +
 	"\x10delivered_msg_id\x18\x04 \x01(\rR\x0edeliveredMsgId\x12\x1e\n" +
-	"\vread_msg_id\x18\x05 \x01(\rR\treadMsgIdB$Z\"teamtalk/protocol/pb/chatpb;chatpbb\x06proto3"
+	"\vread_msg_id\x18\x05 \x01(\rR\treadMsgId\"\xa7\x01\n" +
+	"\x05State\x12!\n" +
+	"\fsession_type\x18\x01 \x01(\rR\vsessionType\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\rR\tsessionId\x12\x15\n" +
+	"\x06msg_id\x18\x03 \x01(\rR\x05msgId\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\rR\x05state\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x17\n" +
+	"\ahub_seq\x18\x06 \x01(\x04R\x06hubSeq\"5\n" +
+	"\tSearchReq\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limitB$Z\"teamtalk/protocol/pb/chatpb;chatpbb\x06proto3"
 
 var (
 	file_chatpb_chat_proto_rawDescOnce sync.Once
@@ -341,12 +490,14 @@ func file_chatpb_chat_proto_rawDescGZIP() []byte {
 	return file_chatpb_chat_proto_rawDescData
 }
 
-var file_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_chatpb_chat_proto_goTypes = []any{
 	(*DeleteReq)(nil), // 0: teamtalk.chat.v1.DeleteReq
 	(*DeleteRsp)(nil), // 1: teamtalk.chat.v1.DeleteRsp
 	(*Deleted)(nil),   // 2: teamtalk.chat.v1.Deleted
 	(*Mark)(nil),      // 3: teamtalk.chat.v1.Mark
+	(*State)(nil),     // 4: teamtalk.chat.v1.State
+	(*SearchReq)(nil), // 5: teamtalk.chat.v1.SearchReq
 }
 var file_chatpb_chat_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -367,7 +518,7 @@ func file_chatpb_chat_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_chat_proto_rawDesc), len(file_chatpb_chat_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
