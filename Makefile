@@ -2,6 +2,7 @@
 # make check   exactly what CI runs: all of the above read-only, with the race detector, the architecture rules and a short fuzz
 # make run     one node on loopback with demo users
 # make cluster three of them that form a cluster
+# make federation three offices, a cluster each, that are linked
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -14,7 +15,7 @@ CELL ?= 10s
 BENCHDIR ?= .
 CLUSTERCELL ?= 6s
 
-.PHONY: all run cluster build test check vet race archtest bench bench-cluster fuzz proto fmt fmt-check lint soak clean
+.PHONY: all run cluster federation build test check vet race archtest bench bench-cluster bench-federation fuzz proto fmt fmt-check lint soak clean
 .DEFAULT_GOAL := all
 
 all: fmt lint test
@@ -25,6 +26,10 @@ run: build
 # Three nodes on loopback that form a cluster; prints what to try and what to kill.
 cluster: build
 	scripts/cluster.sh
+
+# Three offices on loopback, with a cluster each, that are linked; prints what to open, what to cut and how to heal it.
+federation: build
+	scripts/federation.sh
 
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
@@ -57,6 +62,10 @@ bench: build
 # Three nodes on this machine: traffic, failover, joining, backups; Markdown.
 bench-cluster: build
 	scripts/bench-cluster.sh $(CLUSTERCELL) $(BENCHDIR)
+
+# Linked offices on this machine: traffic over a delay, an outage's backlog, a large group, idle links; Markdown.
+bench-federation: build
+	scripts/bench-federation.sh $(BENCHDIR)
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)

@@ -28,7 +28,10 @@ type nodes struct {
 	asked    []string
 	fail     error
 	backup   string
+	root     bool // the root key is in it
 }
+
+func (n *nodes) HoldsRootKey() (bool, error) { return n.root, nil }
 
 func (n *nodes) note(what string) error {
 	n.mu.Lock()

@@ -24,6 +24,7 @@ type commands struct {
 	Department departmentCmd `cmd:"" help:"Add, list and change departments of a running server."`
 	Group      groupCmd      `cmd:"" help:"Add, list and change groups of a running server."`
 	Cluster    clusterCmd    `cmd:"" help:"Show the nodes of a cluster, let them join, drain and remove them."`
+	Federation federationCmd `cmd:"" help:"Link this cluster with those of other offices, and look after the links."`
 	Backup     backupCmd     `cmd:"" help:"Write a consistent copy of all data of a running server to a file."`
 	Restore    restoreCmd    `cmd:"" help:"Offline: make the data directory of a new server from a backup."`
 	Config     configCmd     `cmd:"" help:"List every key of the configuration with its value and meaning."`

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"teamtalk/internal/admin"
+	"teamtalk/internal/sealed"
 )
 
 // offlineTools work on the data directory of a node that does not run.
@@ -43,6 +44,7 @@ type remains struct {
 
 type backupCmd struct {
 	target
+	passphraseFlag
 	File string `arg:"" help:"File to write; it must not exist."`
 }
 
@@ -51,19 +53,44 @@ func (c *backupCmd) Run(term *terminal) error {
 	if _, err := os.Lstat(c.File); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fmt.Errorf("%s is there already: a backup overwrites nothing", c.File), err)
 	}
+	passphrase, err := c.read(term)
+	if err != nil {
+		return err
+	}
 	return c.call(func(ctx context.Context, api *admin.Client) error {
 		began := time.Now()
-		n, err := writeNew(c.File, func(w io.Writer) (int64, error) { return api.Backup(ctx, w) })
+		n, err := writeNew(c.File, func(w io.Writer) (int64, error) {
+			if !c.given() {
+				return api.Backup(ctx, w, false)
+			}
+			return sealedBackup(ctx, api, w, passphrase)
+		})
 		if err != nil {
 			return err
 		}
 		if c.JSON {
-			return printJSON(term.out, map[string]any{"file": c.File, "bytes": n})
+			return printJSON(term.out, map[string]any{"file": c.File, "bytes": n, "encrypted": c.given()})
 		}
-		_, err = fmt.Fprintf(term.out, "%s: %s in %.1f s. It holds everything, password hashes and the cluster's keys too: keep it where only you can read it\n",
-			c.File, sizeOf(uint64(n)), time.Since(began).Seconds())
+		advice := "It holds everything, password hashes and the cluster's keys too: keep it where only you can read it"
+		if c.given() {
+			advice = "It is encrypted: without the passphrase nobody can restore it, so keep that elsewhere"
+		}
+		_, err = fmt.Fprintf(term.out, "%s: %s in %.1f s. %s\n", c.File, sizeOf(uint64(n)), time.Since(began).Seconds(), advice)
 		return err
 	})
+}
+
+// sealedBackup encrypts on the way to the file, so that nothing of it is ever on a disk as it is.
+func sealedBackup(ctx context.Context, api *admin.Client, to io.Writer, passphrase string) (int64, error) {
+	w, err := sealed.NewWriter(to, passphrase)
+	if err != nil {
+		return 0, err
+	}
+	n, err := api.Backup(ctx, w, true)
+	if err != nil {
+		return n, err
+	}
+	return n, w.Close()
 }
 
 // writeNew makes a file that is there only when all of it is on the disk, and never in the place of another one.
@@ -102,6 +129,7 @@ func syncDir(dir string) error {
 }
 
 type restoreCmd struct {
+	passphraseFlag
 	Data string `name:"data" placeholder:"DIR" default:"data" env:"TEAMTALK_DATA" help:"Data directory to make. [${default}]"`
 	JSON bool   `name:"json" help:"Answer as JSON."`
 	File string `arg:"" help:"Backup to read."`
@@ -116,7 +144,11 @@ func (c *restoreCmd) Run(ctx context.Context, term *terminal) error {
 		return err
 	}
 	defer f.Close()
-	r, err := c.tools.restore(ctx, c.Data, f)
+	backup, err := c.open(term, f)
+	if err != nil {
+		return err
+	}
+	r, err := c.tools.restore(ctx, c.Data, backup)
 	if err != nil {
 		return err
 	}
@@ -128,6 +160,33 @@ func (c *restoreCmd) Run(ctx context.Context, term *terminal) error {
 		"Clients of the former cluster log in anew; what they got after the backup is not there.\n",
 		c.Data, r.Node, r.Time.Local().Format(time.RFC1123), r.Index, sizeOf(uint64(r.Bytes)), shellQuote(c.Data))
 	return err
+}
+
+// open decrypts a backup, if it is encrypted.
+func (c *restoreCmd) open(term *terminal, file io.Reader) (io.Reader, error) {
+	is, rest, err := sealed.Detect(file)
+	switch {
+	case err != nil:
+		return nil, err
+	case !is && c.given():
+		return nil, fmt.Errorf("%s is not encrypted: leave --passphrase-file out", c.File)
+	case !is:
+		return rest, nil
+	}
+	passphrase, err := c.read(term)
+	if err != nil {
+		return nil, err
+	}
+	if !c.given() {
+		if passphrase, err = askSecret(term, "Passphrase of "+c.File+": ", "this backup is encrypted: say where its passphrase is, with --passphrase-file FILE (- reads it from the standard input)"); err != nil {
+			return nil, err
+		}
+	}
+	decrypted, err := sealed.NewReader(rest, passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.File, err)
+	}
+	return decrypted, nil
 }
 
 type clusterRecoverCmd struct {

@@ -28,6 +28,7 @@ const patience = 60 * time.Second
 //
 //	start NAME [arguments of teamtalkd…]   starts a server on free ports, with its data in the directory NAME, and waits until it is ready; @FILE is the content of a file
 //	halt NAME [SIGNAL]                     ends it and waits; its output follows, "exit: STATUS" last
+//	await COMMAND                           runs a command of the shell again and again until its status is 0
 //	get NAME LISTENER PATH [TOKEN]          a GET request, @FILE being the token in a file; the status is the first line of the output, the body follows
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -36,7 +37,7 @@ func TestScripts(t *testing.T) {
 			env.Values[serversKey{}] = make(map[string]*server)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"start": start, "halt": halt, "get": get},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"start": start, "halt": halt, "get": get, "await": await},
 	})
 }
 
@@ -136,6 +137,18 @@ func halt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	_, err := fmt.Fprintf(ts.Stdout(), "%sexit: %d\n", s.out.String(), s.cmd.ProcessState.ExitCode())
 	ts.Check(err)
+}
+
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await COMMAND")
+	}
+	deadline := time.Now().Add(patience)
+	for ts.Exec("sh", "-c", args[0]) != nil {
+		if time.Now().After(deadline) {
+			ts.Fatalf("not in %s: %s", patience, args[0])
+		}
+	}
 }
 
 func get(ts *testscript.TestScript, neg bool, args []string) {

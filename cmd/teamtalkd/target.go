@@ -86,19 +86,67 @@ func (p *passwordFlag) read(t *terminal, who string) (string, error) {
 	return *p.Password, nil
 }
 
-func askPassword(t *terminal, who string) (string, error) {
+// orLine is an argument, or the first line of the standard input if it is "-".
+func orLine(t *terminal, argument string) (string, error) {
+	if argument != "-" {
+		return argument, nil
+	}
+	line, err := bufio.NewReader(io.LimitReader(t.in, 64<<10)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("standard input: %w", err)
+	}
+	return strings.TrimSpace(line), nil
+}
+
+// passphraseFlag says where the passphrase of a file is: on the command line it would be in everybody's list of processes.
+type passphraseFlag struct {
+	PassphraseFile string `name:"passphrase-file" placeholder:"FILE" help:"File whose first line is the passphrase that the backup is encrypted with; - reads it from the standard input."`
+}
+
+func (p *passphraseFlag) given() bool { return p.PassphraseFile != "" }
+
+// read returns the passphrase, empty if none is given.
+func (p *passphraseFlag) read(t *terminal) (string, error) {
+	if !p.given() {
+		return "", nil
+	}
+	from := t.in
+	if p.PassphraseFile != "-" {
+		f, err := os.Open(p.PassphraseFile)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		from = f
+	}
+	line, err := bufio.NewReader(io.LimitReader(from, 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("passphrase: %w", err)
+	}
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", fmt.Errorf("the first line of %s is empty: there is no passphrase in it", p.PassphraseFile)
+	}
+	return line, nil
+}
+
+// askSecret asks on the terminal; otherwise is the error where there is none.
+func askSecret(t *terminal, prompt, otherwise string) (string, error) {
 	fd := int(t.in.Fd())
 	if !term.IsTerminal(fd) {
-		return "", errors.New("no password given: use --password PASSWORD, or --password - to read it from the standard input")
+		return "", errors.New(otherwise)
 	}
+	t.say("%s", prompt)
+	b, err := term.ReadPassword(fd)
+	t.say("\n")
+	if err != nil {
+		return "", fmt.Errorf("read from the terminal: %w", err)
+	}
+	return string(b), nil
+}
+
+func askPassword(t *terminal, who string) (string, error) {
 	ask := func(prompt string) (string, error) {
-		t.say("%s", prompt)
-		b, err := term.ReadPassword(fd)
-		t.say("\n")
-		if err != nil {
-			return "", fmt.Errorf("password: %w", err)
-		}
-		return string(b), nil
+		return askSecret(t, prompt, "no password given: use --password PASSWORD, or --password - to read it from the standard input")
 	}
 	first, err := ask("Password for " + who + ": ")
 	if err != nil {

@@ -209,9 +209,14 @@ func (c *Client) SnapshotNode(ctx context.Context, id protocol.NodeID) error {
 	return c.call(ctx, "POST", "cluster/snapshot", NodeRequest{Node: id}, nil)
 }
 
-// Backup writes a copy of the server's state to w. What was written is whole only if there is no error.
-func (c *Client) Backup(ctx context.Context, w io.Writer) (int64, error) {
-	req, err := c.request(ctx, "GET", "cluster/backup", nil)
+// Backup writes a copy of the server's state to w. What was written is whole only if there is no error. encrypts promises that w does so: without it, a server
+// that other offices know refuses, for its root key is in the copy.
+func (c *Client) Backup(ctx context.Context, w io.Writer, encrypts bool) (int64, error) {
+	path := "cluster/backup"
+	if encrypts {
+		path += "?" + encryptedByCaller
+	}
+	req, err := c.request(ctx, "GET", path, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -24,6 +24,8 @@ type Cluster interface {
 // Backups writes consistent copies of the state of this node.
 type Backups interface {
 	Backup(ctx context.Context, to io.Writer) error
+	// HoldsRootKey reports whether a copy holds what this cluster proves to others that it is itself by.
+	HoldsRootKey() (bool, error)
 }
 
 // changeTime is how long a change of the cluster may take.
@@ -53,12 +55,9 @@ func (s *server) makeJoinToken(_ context.Context, r *http.Request) (any, error) 
 	if err := readJSON(r, &n); err != nil {
 		return nil, err
 	}
-	var life time.Duration
-	if n.For != "" {
-		var err error
-		if life, err = time.ParseDuration(n.For); err != nil || life <= 0 {
-			return nil, protocol.Errorf(protocol.CodeInvalid, "%q is not a duration such as 1h or 30m", n.For)
-		}
+	life, err := lifeOf(n.For)
+	if err != nil {
+		return nil, err
 	}
 	t, err := s.cluster.Token(life)
 	if err != nil {
@@ -127,8 +126,31 @@ func (b *begunBody) Write(p []byte) (int, error) {
 	return b.ResponseWriter.Write(p)
 }
 
+// encryptedByCaller is the query by which the caller promises to encrypt what he gets before it is kept anywhere.
+const encryptedByCaller = "encrypted-by=caller"
+
+// mayCopy is an error if the state holds what may not be kept as it is [FED-ID-4], and the caller does not promise to encrypt it.
+func (s *server) mayCopy(r *http.Request) error {
+	if r.URL.RawQuery == encryptedByCaller {
+		return nil
+	}
+	holds, err := s.backups.HoldsRootKey()
+	if err != nil {
+		return err
+	}
+	if holds {
+		return protocol.Errorf(protocol.CodeForbidden, "the state holds the root key by which other offices know this one, so a backup has to be encrypted: `teamtalkd backup --passphrase-file FILE`")
+	}
+	return nil
+}
+
 // backup streams a copy of the state.
 func (s *server) backup(w http.ResponseWriter, r *http.Request) {
+	if err := s.mayCopy(r); err != nil {
+		e := s.failure(r, err)
+		writeJSON(w, e.Status, e)
+		return
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Trailer", backupTrailer)

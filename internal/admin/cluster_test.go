@@ -61,7 +61,10 @@ func (n *nodes) Snapshot(_ context.Context, id protocol.NodeID) error {
 type copies struct {
 	size int
 	fail error // after size bytes
+	root bool  // the root key is in it
 }
+
+func (c copies) HoldsRootKey() (bool, error) { return c.root, nil }
 
 func (c copies) Backup(_ context.Context, to io.Writer) error {
 	for done := 0; done < c.size; done += 1000 {
@@ -164,13 +167,25 @@ func TestBackup(t *testing.T) {
 	} {
 		c, _ := startCluster(t, nil, test.copies)
 		var got bytes.Buffer
-		n, err := c.Backup(t.Context(), &got)
+		n, err := c.Backup(t.Context(), &got, false)
 		switch {
 		case test.want == "" && (err != nil || n != int64(test.size) || got.Len() != test.size):
 			t.Errorf("%s: %d bytes, %v", test.name, n, err)
 		case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
 			t.Errorf("%s: %v", test.name, err)
 		}
+	}
+}
+
+// [FED-ID-4]
+func TestBackupWithRootKey(t *testing.T) {
+	c, _ := startCluster(t, nil, copies{size: 1000, root: true})
+	var refused *Error
+	if _, err := c.Backup(t.Context(), io.Discard, false); !errors.As(err, &refused) || refused.Status != http.StatusForbidden || !strings.Contains(refused.Message, "--passphrase-file") {
+		t.Errorf("not encrypted: %v", err)
+	}
+	if n, err := c.Backup(t.Context(), io.Discard, true); err != nil || n != 1000 {
+		t.Errorf("encrypted: %d bytes, %v", n, err)
 	}
 }
 
@@ -186,14 +201,14 @@ func TestBackupOfAServerThatDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Backup(t.Context(), io.Discard); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := c.Backup(t.Context(), io.Discard, false); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestWithoutClusterOrBackups(t *testing.T) {
 	c, _ := startCluster(t, nil, nil)
-	_, err := c.Backup(t.Context(), io.Discard)
+	_, err := c.Backup(t.Context(), io.Discard, false)
 	_, err2 := c.Cluster(t.Context())
 	for _, err := range []error{err, err2} {
 		var refused *Error

@@ -20,8 +20,9 @@ type Config struct {
 	Users       Users
 	Departments Departments
 	Groups      Groups
-	Cluster     Cluster // nil: there is nothing about a cluster
-	Backups     Backups // nil: no backups
+	Cluster     Cluster    // nil: there is nothing about a cluster
+	Backups     Backups    // nil: no backups
+	Federation  Federation // nil: there is nothing about other clusters
 	Log         *slog.Logger
 }
 
@@ -31,12 +32,13 @@ type server struct {
 	groups      Groups
 	cluster     Cluster
 	backups     Backups
+	federation  Federation
 	log         *slog.Logger
 }
 
 // Handler serves the API under /api/v1/. It does not check the token: put RequireToken around it.
 func Handler(c Config) http.Handler {
-	s := &server{users: c.Users, departments: c.Departments, groups: c.Groups, cluster: c.Cluster, backups: c.Backups, log: c.Log}
+	s := &server{users: c.Users, departments: c.Departments, groups: c.Groups, cluster: c.Cluster, backups: c.Backups, federation: c.Federation, log: c.Log}
 	mux := http.NewServeMux()
 	for pattern, handle := range map[string]handler{
 		"GET /api/v1/users":                      s.listUsers,
@@ -57,8 +59,10 @@ func Handler(c Config) http.Handler {
 	} {
 		mux.Handle(pattern, s.json(handle))
 	}
-	for pattern, handle := range s.clusterHandlers() {
-		mux.Handle(pattern, s.json(handle))
+	for _, more := range []map[string]handler{s.clusterHandlers(), s.federationHandlers()} {
+		for pattern, handle := range more {
+			mux.Handle(pattern, s.json(handle))
+		}
 	}
 	mux.HandleFunc("POST /api/v1/users/import", s.importUsers)
 	if s.backups != nil {

@@ -42,7 +42,7 @@ func (n *Node) bindTLS() error {
 	}
 	n.clients.certificates = conf
 	if n.sockets.tls != nil {
-		n.clients.tls = tlsport.New(tlsport.Config{Listener: n.sockets.tls, TLS: conf, Protocols: n.checkProtocols(),
+		n.clients.tls = tlsport.New(tlsport.Config{Listener: n.sockets.tls, TLS: conf, Protocols: n.checkProtocols(), Peer: n.onTLS(),
 			HandshakesPerAddress: n.cfg.Limits.UnauthenticatedPerAddress, Log: n.log, Registerer: n.registry})
 		n.steps.started("tls port", func(context.Context) error { return n.clients.tls.Close() })
 	}
@@ -63,7 +63,7 @@ func (n *Node) bindQUIC(context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := quicport.Listen(quicport.Config{Address: string(at), TLS: n.clients.certificates, ResetKey: key, TokenKey: shared.AddressKey[:],
+	l, err := quicport.Listen(quicport.Config{Address: string(at), TLS: n.clients.certificates, ResetKey: key, TokenKey: shared.AddressKey[:], Peer: n.onQUIC(),
 		Log: n.log, Registerer: n.registry,
 		// What it serves is made when all ports are known; nothing is accepted before.
 		HTTP:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.clients.http.ServeHTTP(w, r) }),
@@ -73,7 +73,7 @@ func (n *Node) bindQUIC(context.Context) error {
 	if err != nil {
 		return portError("quic", at, err)
 	}
-	n.sockets.quic = l
+	n.sockets.quic.Store(l)
 	n.steps.started("quic listener", func(context.Context) error { l.Close(); return nil })
 	return nil
 }
@@ -162,8 +162,8 @@ func (n *Node) serveNative() {
 	if n.clients.tls != nil {
 		n.serve("tls listener", n.clients.tls.Serve, n.session)
 	}
-	if n.sockets.quic != nil {
-		n.serve("quic listener", n.sockets.quic.Serve, n.session)
+	if quic := n.sockets.quic.Load(); quic != nil {
+		n.serve("quic listener", quic.Serve, n.session)
 	}
 }
 
@@ -189,8 +189,8 @@ func (n *Node) serveWeb() {
 		}
 		start("https", n.clients.tls.HTTP(), h)
 	}
-	if n.sockets.quic != nil {
-		leave = append(leave, func(ctx context.Context) { _ = n.sockets.quic.Shutdown(ctx) }) // its Close breaks what is left
+	if quic := n.sockets.quic.Load(); quic != nil {
+		leave = append(leave, func(ctx context.Context) { _ = quic.Shutdown(ctx) }) // its Close breaks what is left
 	}
 	n.steps.started("web servers", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, leaveTime)
@@ -205,10 +205,11 @@ func (n *Node) serveWeb() {
 }
 
 func (n *Node) quicPort() uint16 {
-	if n.sockets.quic == nil {
+	quic := n.sockets.quic.Load()
+	if quic == nil {
 		return 0
 	}
-	return toldPort(n.cfg.Public.QUICPort, n.sockets.quic.Addr())
+	return toldPort(n.cfg.Public.QUICPort, quic.Addr())
 }
 
 // toldPort is the port that clients are told: the configured one, or that listened on.
@@ -251,8 +252,8 @@ func (n *Node) acceptNoMore() {
 	if n.clients.tls != nil {
 		n.clients.tls.Stop()
 	}
-	if n.sockets.quic != nil {
-		n.sockets.quic.Stop()
+	if quic := n.sockets.quic.Load(); quic != nil {
+		quic.Stop()
 	}
 	n.clients.ws.Stop()
 	n.clients.polls.Stop()

@@ -16,21 +16,22 @@ import (
 // Config is everything an operator can set, in one tree. Default makes one with the defaults, Load one from a file,
 // the environment and flags; the options table (options.go) documents every field.
 type Config struct {
-	Data     string // directory of everything that lasts
-	Node     NodeConfig
-	Listen   ListenConfig
-	Public   PublicConfig
-	TLS      TLSConfig
-	Limits   LimitsConfig
-	Password PasswordConfig
-	Store    StoreConfig
-	Messages MessagesConfig
-	Cluster  ClusterConfig
-	Log      LogConfig
-	Shutdown ShutdownConfig
-	Proxies  Proxies    // whose word about a client's address counts
-	Demo     DemoConfig // not an option: `teamtalkd dev` sets it
-	Join     string     // not an option: the token of --join
+	Data       string // directory of everything that lasts
+	Node       NodeConfig
+	Listen     ListenConfig
+	Public     PublicConfig
+	TLS        TLSConfig
+	Limits     LimitsConfig
+	Password   PasswordConfig
+	Store      StoreConfig
+	Messages   MessagesConfig
+	Cluster    ClusterConfig
+	Federation FederationConfig
+	Log        LogConfig
+	Shutdown   ShutdownConfig
+	Proxies    Proxies    // whose word about a client's address counts
+	Demo       DemoConfig // not an option: `teamtalkd dev` sets it
+	Join       string     // not an option: the token of --join
 
 	origins map[string]Origin // by key; a key that is not here has its default
 }
@@ -115,6 +116,13 @@ type MessagesConfig struct {
 type ClusterConfig struct {
 	RemoveDeadAfter time.Duration // 0: never
 	HighestLevel    int           // of features that this node may use; 0: all it knows
+}
+
+// FederationConfig is about other clusters.
+type FederationConfig struct {
+	Endpoints []string // host:port at which they reach this one; none: the TLS ports of its nodes
+	PeerRate  float64  // events a second that are taken from one of them, 0 for no limit
+	UserRate  float64  // of one user there, 0 for no limit
 }
 
 // LogConfig says what is logged and in which form.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +42,7 @@ type Node struct {
 	admin   *service.Admin
 	gateway *gateway.Server
 	peering peering
+	abroad  abroad
 	sockets sockets
 	clients clients
 
@@ -52,7 +54,7 @@ type Node struct {
 type sockets struct {
 	tcp, login *transport.TCP
 	tls, http  *transport.Listener
-	quic       *quicport.Port
+	quic       atomic.Pointer[quicport.Port] // other nodes may ask for its address before it is there
 	ops        net.Listener
 }
 
@@ -64,23 +66,25 @@ const leaderTime = 10 * time.Second
 func Start(ctx context.Context, cfg *Config, log *slog.Logger) (*Node, error) {
 	n := &Node{cfg: cfg, log: log, registry: obs.NewRegistry(obs.BuildVersion()), health: &obs.Health{}, failed: make(chan error, 1), departs: make(chan struct{}, 1)}
 	for _, start := range []func(context.Context) error{
-		n.check,          // what is wrong with the configuration is said before anything is touched
-		n.listenNode,     // known: where other nodes reach this one
-		n.identify,       // known: which node this is; one that joins is let in
-		n.openPort,       // what raft goes by
-		n.openStore,      // takes the lock of the data directory, so that two processes never share one
-		n.bind,           // a port that is taken is known before anything answers
-		n.buildGateway,   // subscribes to the bus before the first command
-		n.openMesh,       // commands go to the leader, signals to all
-		n.serveOps,       // early: /readyz tells what a start waits for
-		n.awaitLeader,    // writes work from here
-		n.found,          // the secrets that all nodes share
-		n.letJoin,        // needs them
-		n.sharePasswords, // needs one of them
-		n.bindQUIC,       // needs one of them
-		n.makeDemo,       // before anybody can log in
-		n.serveClients,   // only now: everything behind is up
-		n.noteAddresses,  // last: whoever waits for the file finds a node that is ready
+		n.check,           // what is wrong with the configuration is said before anything is touched
+		n.listenNode,      // known: where other nodes reach this one
+		n.identify,        // known: which node this is; one that joins is let in
+		n.openPort,        // what raft goes by
+		n.openStore,       // takes the lock of the data directory, so that two processes never share one
+		n.buildFederation, // subscribes to the bus before the first command; knows what ports show to other clusters
+		n.bind,            // a port that is taken is known before anything answers
+		n.buildGateway,    // subscribes to the bus before the first command
+		n.openMesh,        // commands go to the leader, signals to all
+		n.serveOps,        // early: /readyz tells what a start waits for
+		n.awaitLeader,     // writes work from here
+		n.found,           // the secrets that all nodes share
+		n.letJoin,         // needs them
+		n.sharePasswords,  // needs one of them
+		n.bindQUIC,        // needs one of them
+		n.makeDemo,        // before anybody can log in
+		n.linkClusters,    // before anybody connects
+		n.serveClients,    // only now: everything behind is up
+		n.noteAddresses,   // last: whoever waits for the file finds a node that is ready
 	} {
 		if err := start(ctx); err != nil {
 			return nil, errors.Join(err, n.stopAfterFailure())
@@ -219,7 +223,8 @@ func (n *Node) serveOps(context.Context) error {
 	if err != nil {
 		return err
 	}
-	api := admin.Handler(admin.Config{Users: n.admin, Departments: n.admin, Groups: n.admin, Cluster: n.peering.manager.Load(), Backups: members{n.store.Engine()}, Log: n.log})
+	api := admin.Handler(admin.Config{Users: n.admin, Departments: n.admin, Groups: n.admin, Cluster: n.peering.manager.Load(),
+		Backups: backups{n.store}, Federation: n.abroad.manager, Log: n.log})
 	if n.sockets.ops == nil {
 		return nil
 	}
@@ -321,8 +326,8 @@ func (s *sockets) bound() map[string]net.Addr {
 	if s.tls != nil {
 		at["tls"] = s.tls.Addr()
 	}
-	if s.quic != nil {
-		at["quic"] = s.quic.Addr()
+	if quic := s.quic.Load(); quic != nil {
+		at["quic"] = quic.Addr()
 	}
 	if s.http != nil {
 		at["http"] = s.http.Addr()

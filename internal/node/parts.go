@@ -62,13 +62,13 @@ func (n *Node) buildGateway(context.Context) error {
 		Services: gateway.Services{
 			Accounts: accounts,
 			Devices:  service.NewDevices(n.store),
-			Buddies:  service.NewBuddies(n.store, nil),
+			Buddies:  service.NewBuddies(n.store, nil).WithAbroad(n.abroad.manager),
 			Messages: service.NewMessages(n.store, service.MessageRules{RecallWindow: n.cfg.Messages.RecallWindow}),
-			Groups:   service.NewGroups(n.store),
+			Groups:   service.NewGroups(n.store).WithHubs(n.abroad.manager),
 			Files:    service.NewFiles(n.store, nil),
 			Sessions: service.NewSessions(n.store, nil),
 		},
-		Replica: n.store, Replay: n.store, Node: n.cfg.nodeName(), Endpoints: n.endpoints,
+		Replica: n.store, Replay: n.store, Node: n.cfg.nodeName(), Domain: n.domain, Endpoints: n.endpoints,
 		Events: events, Signals: signals, Signaler: n.bus, Presence: n.bus.Presence(), Displaced: displaced,
 		Limits: gateway.Limits{
 			Connections:               n.cfg.Limits.MaxConnections,

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -45,6 +44,8 @@ const (
 	methodPoll    uint8 = 4
 	methodProofs  uint8 = 5
 	methodAsk     uint8 = 6
+
+	methodFederation uint8 = 7
 )
 
 // pingEvery lets a node that is gone be noticed within 2 s, so that its users are shown as offline within 5.
@@ -281,6 +282,9 @@ func (n *Node) handleCall(ctx context.Context, from protocol.NodeID, method uint
 		return n.store.Engine().Answer(payload)
 	case method == methodProofs:
 		return nil, n.peering.passwords.receive(payload)
+	case method == methodFederation:
+		peers.Accepted(ctx) // some ask another cluster
+		return n.abroad.manager.Handle(ctx, payload)
 	case cluster.Owns(method):
 		return n.peering.manager.Load().Handle(ctx, from, method, payload)
 	}
@@ -312,12 +316,6 @@ func (m members) Members() ([]cluster.Member, error) {
 func (m members) Position() (cluster.Position, error) {
 	s, err := m.Status()
 	return cluster.Position{Term: s.Term, Applied: s.Applied, Commit: s.Commit, Last: protocol.Cursor(s.LastLog), Receiving: s.Receiving.Bytes, ReceivingOf: s.Receiving.Total}, err
-}
-
-// Backup writes a consistent copy of the state.
-func (m members) Backup(ctx context.Context, to io.Writer) error {
-	_, err := m.Store.Backup(ctx, to)
-	return err
 }
 
 // AddNonvoter lets a node follow.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"teamtalk/bus"
+	"teamtalk/federation"
 	"teamtalk/gateway"
 	"teamtalk/gateway/transport/longpoll"
 	"teamtalk/internal/admin"
@@ -48,11 +49,21 @@ var (
 	_ cluster.Store  = members{}
 	_ cluster.Local  = local{}
 	_ cluster.Papers = papers{}
-	_ admin.Backups  = members{}
+	_ admin.Backups  = backups{}
 
 	_ admin.Users       = (*service.Admin)(nil)
 	_ admin.Departments = (*service.Admin)(nil)
 	_ admin.Groups      = (*service.Admin)(nil)
+	_ admin.Federation  = (*federation.Manager)(nil)
+
+	_ service.Hubs   = (*federation.Manager)(nil)
+	_ service.Abroad = (*federation.Manager)(nil)
+
+	_ federation.State    = (*state.Store)(nil)
+	_ federation.Events   = (*bus.Subscription)(nil)
+	_ federation.Signals  = (*bus.SignalSubscription)(nil)
+	_ federation.Signaler = (*bus.Bus)(nil)
+	_ federation.Presence = (*bus.Presence)(nil)
 
 	_ demoStore = (*service.Admin)(nil)
 )

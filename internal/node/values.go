@@ -193,6 +193,14 @@ func endpoint(at func(*Config) *string) value {
 	}
 }
 
+// endpointText is a host:port that others can connect to.
+func endpointText(s string) (string, error) {
+	var c Config
+	var at string
+	err := endpoint(func(*Config) *string { return &at }).set(&c, s)
+	return at, err
+}
+
 // shortDuration is 2m where the standard library says 2m0s.
 func shortDuration(d time.Duration) string {
 	s := d.String()
