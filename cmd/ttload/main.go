@@ -32,6 +32,8 @@ type cli struct {
 	Echo       echoCmd       `cmd:"" help:"A raw echo over loopback, without any server: what this machine can do."`
 	Transports transportsCmd `cmd:"" help:"Start servers on empty directories and measure all transports beside each other."`
 	Cluster    clusterCmd    `cmd:"" help:"Start clusters of three nodes on empty directories and measure them, also while the leader is killed, nodes join and backups are made."`
+	Federation federationCmd `cmd:"" help:"Start offices of one node each, link them over a network with a delay and measure that, also when much waits for a link, in a large group and with many links."`
+	Scale      scaleCmd      `cmd:"" help:"Reckon what many federated clusters need, and model what an outage of some does to them; nothing is started."`
 	Bench      benchCmd      `cmd:"" help:"Start servers on empty directories and measure all of it, transports included."`
 
 	JSON    bool   `help:"Print JSON with the facts of the machine."`
@@ -286,6 +288,7 @@ func (p place) in(body func(dir string) error) error {
 		return err
 	}
 	if err := body(dir); err != nil {
+		_ = os.Remove(dir) // fails if there is anything in it
 		return err
 	}
 	return os.RemoveAll(dir)
@@ -402,7 +405,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	var c cli
-	parser, err := kong.New(&c, kong.Name("ttload"), kong.Description("Load generator for TeamTalk servers."), kong.Vars{"vias": vias(), "parts": strings.Join(load.ClusterParts(), ",")})
+	parser, err := kong.New(&c, kong.Name("ttload"), kong.Description("Load generator for TeamTalk servers."), kong.Vars{"vias": vias(), "parts": strings.Join(load.ClusterParts(), ","), "fedparts": strings.Join(load.FederationParts(), ",")})
 	if err != nil {
 		return err
 	}

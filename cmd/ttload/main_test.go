@@ -4,15 +4,25 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"teamtalk/internal/e2e"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	remove, err := e2e.Prepare()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { remove(); os.Exit(code) }))
+}
 
 func TestEchoReports(t *testing.T) {
 	var out bytes.Buffer
@@ -91,6 +101,11 @@ func TestRefusals(t *testing.T) {
 		{"cluster --binary /bin/false --kills 0", "number"},
 		{"cluster --binary /bin/false --idle 0s", "duration"},
 		{"cluster --binary /bin/false --payload 3", "payload"},
+		{"federation --binary /does/not/exist", "/does/not/exist"},
+		{"federation --binary /bin/false --via tcp", "--via"},
+		{"federation --binary /bin/false --only link,smoke", "--only"},
+		{"federation --binary /bin/false --queued 0", "number"},
+		{"scale --clusters 1", "clusters"},
 		{"nonsense", "nonsense"},
 	} {
 		var out bytes.Buffer

@@ -153,11 +153,15 @@ func (r *run) receive(ctx context.Context, l *lane, c *Conn, shard int) error {
 func (r *run) loop(ctx context.Context, l *lane, c *Conn, in *arrivals, shard int) error {
 	asked, beats := false, 0 // heartbeats that are still to come back
 	beat := time.Now().Add(heartbeatEvery)
+	c.setDeadline(r.pause())
+	if l.final.Load() >= 0 {
+		c.setDeadline(time.Unix(1, 0)) // the sender has finished before, and what wakes this one would be undone
+	}
 	for {
 		h, body, err := c.next()
 		switch {
-		case isTimeout(err) && l.final.Load() >= 0 && ctx.Err() == nil && time.Now().Before(r.last()):
-			c.setDeadline(r.last()) // woken by the sender
+		case isTimeout(err) && ctx.Err() == nil && time.Now().Before(r.last()):
+			c.setDeadline(r.pause()) // woken by the sender, or by a long silence; before final is looked at, so that no waking is undone
 		case err != nil:
 			return fmt.Errorf("receive: %w", err)
 		case h.Command == pdu.CmdHeartbeat:
@@ -183,11 +187,19 @@ func (r *run) loop(ctx context.Context, l *lane, c *Conn, in *arrivals, shard in
 	}
 }
 
+// pause is how long a receiver may wait in silence: as long as a server lets it live without a heartbeat, and no longer than the run.
+func (r *run) pause() time.Time {
+	if beat := time.Now().Add(heartbeatEvery); beat.Before(r.last()) {
+		return beat
+	}
+	return r.last()
+}
+
 // ask sends a heartbeat; once more if the sender has just woken this one, which ends what it does.
 func (r *run) ask(ctx context.Context, c *Conn) error {
 	err := c.send(pdu.CmdHeartbeat, nil)
 	if isTimeout(err) && ctx.Err() == nil && time.Now().Before(r.last()) {
-		c.setDeadline(r.last())
+		c.setDeadline(r.pause())
 		err = c.send(pdu.CmdHeartbeat, nil)
 	}
 	return err

@@ -77,15 +77,20 @@ func (p Place) collect(ctx context.Context) error {
 	return p.ask(ctx, http.MethodGet, "/debug/pprof/heap?gc=1", io.Discard)
 }
 
-// ask makes a request of an operator; what is answered goes to out.
+// ask makes a request of an operator that says nothing more; what is answered goes to out.
 func (p Place) ask(ctx context.Context, method, path string, out io.Writer) error {
-	token, err := os.ReadFile(filepath.Join(p.dir, tokenFile))
-	if err != nil {
-		return err
-	}
 	var body io.Reader
 	if method == http.MethodPost {
 		body = strings.NewReader("{}")
+	}
+	return p.request(ctx, method, path, body, out)
+}
+
+// request makes a request of an operator; what is answered goes to out.
+func (p Place) request(ctx context.Context, method, path string, body io.Reader, out io.Writer) error {
+	token, err := os.ReadFile(filepath.Join(p.dir, tokenFile))
+	if err != nil {
+		return err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+p.Ops+path, body)
 	if err != nil {
