@@ -251,29 +251,35 @@ type ClusterMember struct {
 
 // Status asks the node how the cluster is.
 func (n *ClusterNode) Status(ctx context.Context) (ClusterStatus, error) {
+	var s ClusterStatus
+	err := n.get(ctx, "/api/v1/cluster", &s)
+	return s, err
+}
+
+// get asks the node's operator API.
+func (n *ClusterNode) get(ctx context.Context, path string, into any) error {
 	token, err := os.ReadFile(filepath.Join(n.Dir, "admin.token"))
 	if err != nil {
-		return ClusterStatus{}, err
+		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(n.Host.IP, clusterOps)+"/api/v1/cluster", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(n.Host.IP, clusterOps)+path, nil)
 	if err != nil {
-		return ClusterStatus{}, err
+		return err
 	}
 	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	res, err := n.ops.Do(req)
 	if err != nil {
-		return ClusterStatus{}, err
+		return err
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
 	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status of the cluster: %s: %s", res.Status, raw)
+		err = fmt.Errorf("%s: %s: %s", path, res.Status, raw)
 	}
-	var s ClusterStatus
 	if err == nil {
-		err = json.Unmarshal(raw, &s)
+		err = json.Unmarshal(raw, into)
 	}
-	return s, err
+	return err
 }
 
 // ask is Status for a node that must answer.

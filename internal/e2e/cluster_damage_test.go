@@ -67,6 +67,7 @@ func (d damage) apply(t *testing.T, dir string, random *rand.Rand) {
 // TestDamagedNode: a node whose log or state was damaged while it was stopped says so in one line, with what to do, and ends; it does not come back under
 // its id. Removed and emptied, it joins anew and gets all there is.
 func TestDamagedNode(t *testing.T) {
+	together(t)
 	random := seed(t)
 	all := damages()
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })

@@ -12,7 +12,7 @@ import (
 // TestDrainToEnd: a node that leads is drained to stop, and another one to leave the cluster: both end with status 0 when their people are elsewhere, and
 // nobody misses anything. The one that stopped is still a member and comes back; the one that left is none.
 func TestDrainToEnd(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	together(t)
 	random := seed(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
 	ctx, cancel := limited(t, clusterPatience)

@@ -12,6 +12,7 @@ import (
 
 // TestFsyncErrorOnOneNode: a node whose disk fails at fsync says so and ends; the others go on without it and lose nothing, and repaired it catches up.
 func TestFsyncErrorOnOneNode(t *testing.T) {
+	together(t)
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("needs strace")

@@ -20,6 +20,7 @@ func rounds(n int) int {
 // TestLeaderKilledUnderLoad: the leader dies by kill -9, again and again, while people on all nodes talk in pairs and in a group. Whatever was acked is
 // there, once, with dense ids and in each author's order, and all nodes have the same [TT-SESS-3] [TT-SESS-11] [TT-MSG-3] [TT-MSG-4].
 func TestLeaderKilledUnderLoad(t *testing.T) {
+	together(t)
 	kills := rounds(3)
 	random := seed(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
@@ -107,6 +108,7 @@ func silence(acks []ack, at, until time.Time) (longest time.Duration) {
 // TestResumeOnAnotherNode: the node that people are on dies, whichever it is; they go on at another one, where they left off, and miss nothing
 // [TT-SESS-3] [TT-SESS-4] [TT-SESS-11].
 func TestResumeOnAnotherNode(t *testing.T) {
+	together(t)
 	kills := rounds(3)
 	random := seed(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
@@ -144,6 +146,7 @@ func TestResumeOnAnotherNode(t *testing.T) {
 // TestLeaderPaused: the leader stands still for 10 s (SIGSTOP) and then goes on as if nothing had happened: nothing acked is lost, and it does not lead
 // beside the one that was chosen meanwhile.
 func TestLeaderPaused(t *testing.T) {
+	together(t)
 	const pause = 10 * time.Second
 	pauses := rounds(1)
 	random := seed(t)

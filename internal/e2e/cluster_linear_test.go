@@ -35,6 +35,7 @@ type act struct {
 // of all that in which every answer is right and nothing comes before what had ended when it began; what a session sees never shrinks
 // and holds what it was acked; ids are dense, create_time never falls, and all nodes have the same [TT-MSG-4] [TT-MSG-8] [TT-MSG-10] [TT-SESS-11].
 func TestLinearizable(t *testing.T) {
+	together(t)
 	acts, faults := 1, 4
 	if soak() {
 		acts, faults = 40, 8
@@ -92,7 +93,7 @@ func playAct(t *testing.T, c *Cluster, s *site, number, faults int, draw uint64)
 		checked := time.Now()
 		total := st.finish(ctx, t, c, a.chats[i])
 		t.Logf("%s: %d messages, %d deeds and looks judged in %s: %s", st.name, len(st.transcript.final), total, time.Since(checked).Round(time.Millisecond), st.summary())
-		if before < 30*faults || len(st.views) < 5*faults {
+		if before < 10*faults || len(st.views) < 2*faults {
 			t.Errorf("%s: only %d deeds and %d looks: that was no load", st.name, before, len(st.views))
 		}
 	}

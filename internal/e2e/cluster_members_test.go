@@ -38,7 +38,7 @@ func (p *party) sayMany(ctx context.Context, t *testing.T, n int) {
 // TestJoinAndRemove: a third node joins while people talk, gets all there was before it and takes part; removed, it says so and ends, and it does not come
 // back with its old data.
 func TestJoinAndRemove(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	together(t)
 	random := seed(t)
 	c := StartCluster(t, 2, ClusterConfig{Args: quickPasswords()})
 	ctx, cancel := limited(t, clusterPatience)
@@ -94,7 +94,7 @@ func lastLine(log string) string {
 
 // TestDrain: a node that is drained sends its people away; they miss nothing, and then it can be stopped and leaves nothing behind [TT-SESS-24].
 func TestDrain(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	together(t)
 	random := seed(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
 	ctx, cancel := limited(t, clusterPatience)
@@ -142,7 +142,7 @@ func TestDrain(t *testing.T) {
 // TestBackupAndRestore: a backup that is made while people talk becomes a cluster of its own elsewhere, with a prefix of the conversation that has all that
 // was acked before the backup began; a client of the former cluster that comes with its cursor is told that it missed something.
 func TestBackupAndRestore(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	together(t)
 	random := seed(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
 	ctx, cancel := limited(t, clusterPatience)
@@ -193,7 +193,7 @@ func TestBackupAndRestore(t *testing.T) {
 // TestRecoverFromLostQuorum: two of three nodes are lost for good. The one that is left serves reads only, until an operator makes it a cluster of its own:
 // then it has all that it had, with a new history, takes messages, and lets new nodes join.
 func TestRecoverFromLostQuorum(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	together(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
 	ctx, cancel := limited(t, clusterPatience)
 	defer cancel()

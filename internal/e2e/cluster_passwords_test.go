@@ -139,6 +139,7 @@ func (c *Cluster) restartAll(t *testing.T) {
 // TestPasswordsAreVerifiedOnce: whoever logged in on a node that dies comes back on another one without an argon2id computation; so does everybody on the
 // node when it is back. A password that was changed is worth nothing anywhere from then on, and neither is that of a user who was disabled.
 func TestPasswordsAreVerifiedOnce(t *testing.T) {
+	together(t)
 	const people = 200
 	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
 	ctx, cancel := limited(t, clusterPatience)

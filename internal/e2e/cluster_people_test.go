@@ -34,13 +34,18 @@ type line struct {
 	text string
 	time time.Time
 	key  protocol.ClientMsgID
+	hub  uint64 // its place in a group of several offices
 }
 
-func lineOf(m *client.Message) line { return line{m.ID, m.From, m.Text, m.Time, m.ClientMsgID} }
+func lineOf(m *client.Message) line {
+	return line{m.ID, m.From, m.Text, m.Time, m.ClientMsgID, m.HubSeq}
+}
 
 // A guest talks in a conversation over the SDK, which knows the addresses of all nodes.
 type guest struct {
 	name string
+	as   string        // what its messages begin with
+	pace time.Duration // from one message to the next
 	sdk  *client.Client
 	with protocol.Session
 	log  record
@@ -75,7 +80,8 @@ func (c *Cluster) enter(ctx context.Context, t *testing.T, user, place int, with
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{name: fmt.Sprintf("user%d", user), with: with, changed: make(chan struct{}, 1), online: map[protocol.UserID]bool{}}
+	name := fmt.Sprintf("user%d", user)
+	g := &guest{name: name, as: name, pace: talkPace, with: with, changed: make(chan struct{}, 1), online: map[protocol.UserID]bool{}}
 	if cfg.Dialer == nil {
 		d, err := dial.New(c.addresses("tls", place), dial.Options{TLS: conf, Net: c.clientNetwork()})
 		if err != nil {
@@ -147,21 +153,24 @@ func (g *guest) until(ctx context.Context, what string, holds func() bool) error
 	}
 }
 
-// talkPace is how long a guest waits between two messages.
+// talkPace is how long a guest waits between two messages, unless told otherwise.
 const talkPace = 15 * time.Millisecond
 
 // talk says number after number until it is told to stop; each is acked before the next goes but for so many.
 func (g *guest) talk(ctx context.Context, stop <-chan struct{}, ahead int) error {
-	pace := time.NewTicker(talkPace)
+	pace := time.NewTicker(g.pace)
 	defer pace.Stop()
 	var said []saying
+	g.mu.Lock()
+	before := len(g.said)
+	g.mu.Unlock()
 	for n := 1; ; n++ {
 		select {
 		case <-pace.C:
 		case <-stop:
 			return g.await(ctx, said[max(0, len(said)-ahead):])
 		}
-		next, err := g.say(ctx, n)
+		next, err := g.say(ctx, before+n)
 		if err != nil {
 			return err
 		}
@@ -177,7 +186,7 @@ func (g *guest) talk(ctx context.Context, stop <-chan struct{}, ahead int) error
 // say says a number.
 func (g *guest) say(ctx context.Context, n int) (saying, error) {
 	now := time.Now()
-	out, err := g.sdk.Send(ctx, g.with, client.Text(fmt.Sprintf("%s %d", g.name, n)))
+	out, err := g.sdk.Send(ctx, g.with, client.Text(fmt.Sprintf("%s %d", g.as, n)))
 	if err != nil {
 		return saying{}, fmt.Errorf("%s can't say %d: %w", g.name, n, err)
 	}

@@ -116,6 +116,7 @@ func survivors(round int, random *rand.Rand) *rand.Rand {
 // TestPowerLossOfOneNode: the power of one node, the leader or another, fails under load. Whatever it had not synced is gone, all or in part; it comes back
 // and has what the others have, and nothing acked is lost [TT-MSG-3] [TT-MSG-4] [TT-SESS-11].
 func TestPowerLossOfOneNode(t *testing.T) {
+	together(t)
 	cuts := rounds(1)
 	random := seed(t)
 	c, d := startOnDisks(t, 3)
@@ -145,6 +146,7 @@ func TestPowerLossOfOneNode(t *testing.T) {
 // TestPowerLossOfAllNodes: the power of all three nodes fails at the same instant under load: what was acked was synced on most of them, so all of it is
 // there when they are back, once and in order [TT-MSG-3] [TT-MSG-4] [TT-SESS-11].
 func TestPowerLossOfAllNodes(t *testing.T) {
+	together(t)
 	cuts := rounds(2)
 	random := seed(t)
 	c, d := startOnDisks(t, 3)
@@ -247,6 +249,8 @@ func loadUntil(t *testing.T, s *Server, talkers []*talker, after time.Duration, 
 			}
 		})
 	}
+	before := talkers[0].acks.Load()
+	Eventually(t, "acks", func() bool { return talkers[0].acks.Load() > before }) // else there is nothing to lose
 	<-time.After(after)
 	happens()
 	s.Kill()

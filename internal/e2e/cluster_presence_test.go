@@ -18,7 +18,7 @@ import (
 // offlineWithin is the promise for the users of a node that has died. Under the race detector everything takes longer.
 func offlineWithin() time.Duration {
 	if raceDetector {
-		return 10 * time.Second
+		return 15 * time.Second
 	}
 	return 5 * time.Second
 }
@@ -26,6 +26,7 @@ func offlineWithin() time.Duration {
 // TestPresenceOverNodes: who is online on one node is so on all, one at a time of a user's PC clients stays in the whole cluster, and the users of a node
 // that dies are offline within 5 s.
 func TestPresenceOverNodes(t *testing.T) {
+	together(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
 	a, b := c.Followers(t)[0], c.Leader(t)
 	ctx, cancel := limited(t, clusterPatience)

@@ -25,7 +25,7 @@ type spread struct {
 
 // Start makes the cluster that a server line describes.
 func (s *spread) Start(config ServerConfig) error {
-	c := ClusterConfig{Mode: config.Mode, Login: true}
+	c := ClusterConfig{Mode: config.Mode, Login: true, Args: quickPasswords()}
 	for i := 0; i < len(config.Args); i++ {
 		switch {
 		case config.Args[i] == "--users" && i+1 < len(config.Args):

@@ -16,6 +16,7 @@ import (
 // TestFullDiskOnOneNode: the disk of the leader is nearly full: it hands the lead over. Then it is full: that node takes no entries any more and serves
 // reads, the others go on; with space again it catches up, and nothing acked is lost [TT-MSG-3].
 func TestFullDiskOnOneNode(t *testing.T) {
+	together(t)
 	const reserve = 8 << 20 // below it a leader refuses writes, below half of it a follower takes none
 	random := seed(t)
 	c, d := startOnDisks(t, 3, "--store-min-free", "8MiB")
@@ -50,12 +51,12 @@ func TestFullDiskOnOneNode(t *testing.T) {
 	t.Logf("%d messages, none lost, none twice; disks: %s", total, d)
 }
 
-// awaitGivenUp waits until a node says that it has handed over the lead for a reason, once.
+// awaitGivenUp waits until a node says that it has handed over the lead for a reason.
 func (n *ClusterNode) awaitGivenUp(ctx context.Context, t *testing.T, reason string) {
 	t.Helper()
 	Eventually(t, "the node to have handed over the lead: "+reason, func() bool {
 		times, err := n.Metrics(ctx, `teamtalk_raftstore_leadership_given_up_total{reason="`+reason+`"}`)
-		return err == nil && times == 1
+		return err == nil && times >= 1 // a busy machine may have it lead again, and give up again
 	})
 }
 
@@ -159,6 +160,7 @@ func (c *Cluster) medianAck(ctx context.Context, t *testing.T, parties []*party,
 
 // TestFsyncErrorOnLeader: a leader of which an fsync fails says so and ends; the others choose another one and lose nothing.
 func TestFsyncErrorOnLeader(t *testing.T) {
+	together(t)
 	random := seed(t)
 	c, d := startOnDisks(t, 3)
 	ctx, cancel := limited(t, clusterPatience)

@@ -20,7 +20,7 @@ func joinToken(t *testing.T, n *ClusterNode) *string {
 
 // TestTokenIsUsedOnce: a token lets one node join, even when nobody remembers that it was used.
 func TestTokenIsUsedOnce(t *testing.T) {
-	t.Parallel() // it waits more than it works
+	together(t)
 	c := StartCluster(t, 2, ClusterConfig{Args: quickPasswords()})
 	c.restartAll(t)
 	third := c.prepare(t, 2, "")

@@ -16,8 +16,7 @@ import (
 	"teamtalk/protocol"
 )
 
-// The version before is played by this one, held at the level before: it knows nothing of what came since. The last level brought recalling and
-// burning.
+// The version before is played by this one, held at the level before: it knows nothing of what came since, such as recalling and burning.
 const (
 	levelBefore = "--cluster-highest-level=1"
 	levelWords  = "works once every node of the cluster runs a version that knows it"
@@ -112,6 +111,7 @@ func (c *Cluster) wantNoRecall(ctx context.Context, t *testing.T, guests []*gues
 // TestLevels: three nodes of which at last one is of the version before. What is new is refused on each of them, in words, and everything else works;
 // once the last one is upgraded it works everywhere within seconds, and no node goes back.
 func TestLevels(t *testing.T) {
+	together(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: append(quickPasswords(), levelBefore)})
 	ctx, cancel := limited(t, 2*clusterPatience)
 	defer cancel()
@@ -130,9 +130,13 @@ func TestLevels(t *testing.T) {
 		c.enter(ctx, t, 5, 2, protocol.WithUser(6), client.Config{}),
 	}
 	c.wantNoRecall(ctx, t, guests)
+	_, newest, _ := levelOf(t, c.Nodes[1])
+	if newest < 3 { // which brought federation
+		t.Errorf("the newest level is %d", newest)
+	}
 	for _, n := range c.Nodes {
 		level, highest, held := levelOf(t, n)
-		if level != 1 || highest != 2 || len(held) != 1 || !strings.HasPrefix(held[0], last.ID+": version") {
+		if level != 1 || highest != newest || len(held) != 1 || !strings.HasPrefix(held[0], last.ID+": version") {
 			t.Errorf("node %s says: level %d of %d, held back by %v", n.ID, level, highest, held)
 		}
 	}
@@ -145,7 +149,7 @@ func TestLevels(t *testing.T) {
 	if err := last.Run(t); err != nil {
 		t.Fatal(err)
 	}
-	c.awaitLevel(t, 2)
+	c.awaitLevel(t, newest)
 	c.WaitEqual(t)
 	for _, g := range guests {
 		if err := g.recalls(ctx, t); err != nil {
@@ -160,17 +164,17 @@ func TestLevels(t *testing.T) {
 		}
 	}
 	c.WaitEqual(t)
-	c.wantNoWayBack(t, last)
+	c.wantNoWayBack(t, last, newest)
 }
 
 // wantNoWayBack wants a node of the version before to be refused: by its own data, and as a newcomer.
-func (c *Cluster) wantNoWayBack(t *testing.T, n *ClusterNode) {
+func (c *Cluster) wantNoWayBack(t *testing.T, n *ClusterNode, newest int) {
 	t.Helper()
 	if err := n.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	n.downgrade()
-	if err := n.Run(t); err == nil || !strings.Contains(err.Error(), "this node is held at level 1: let it use level 2") ||
+	if err := n.Run(t); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("this node is held at level 1: let it use level %d", newest)) ||
 		!strings.Contains(err.Error(), "cluster.highest_level is 1, remove it") || strings.Contains(err.Error(), "damaged") {
 		t.Errorf("back to the version before: %v", err)
 	}
@@ -180,7 +184,7 @@ func (c *Cluster) wantNoWayBack(t *testing.T, n *ClusterNode) {
 	}
 	c.WaitHealthy(t)
 	newcomer := c.prepare(t, len(c.Nodes), "") // the arguments are those of the version before
-	if err := newcomer.Run(t); err == nil || !strings.Contains(err.Error(), "the cluster uses level 2, and the new node can't") {
+	if err := newcomer.Run(t); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("the cluster uses level %d, and the new node can't", newest)) {
 		t.Errorf("a newcomer of the version before: %v", err)
 	}
 	newcomer.upgrade()
@@ -190,7 +194,7 @@ func (c *Cluster) wantNoWayBack(t *testing.T, n *ClusterNode) {
 	newcomer.ID = newcomer.ask(t).Asked
 	c.Nodes = append(c.Nodes, newcomer)
 	c.WaitHealthy(t)
-	if level, highest, held := levelOf(t, newcomer); level != 2 || highest != 2 || held != nil {
+	if level, highest, held := levelOf(t, newcomer); level != newest || highest != newest || held != nil {
 		t.Errorf("the newcomer says: level %d of %d, %v", level, highest, held)
 	}
 }
@@ -198,6 +202,7 @@ func (c *Cluster) wantNoWayBack(t *testing.T, n *ClusterNode) {
 // TestRollingUpgrade: each node is stopped politely and comes back as the new version while people talk on all of them. Nothing is lost, nothing comes
 // twice, and at the end the cluster uses what is new [TT-SESS-3] [TT-SESS-11] [TT-MSG-3].
 func TestRollingUpgrade(t *testing.T) {
+	together(t)
 	random := seed(t)
 	c := StartCluster(t, 3, ClusterConfig{Args: append(quickPasswords(), levelBefore)})
 	ctx, cancel := limited(t, 3*clusterPatience)
@@ -222,7 +227,8 @@ func TestRollingUpgrade(t *testing.T) {
 		}
 		t.Logf("node %s (leader: %v) was away for %s", n.ID, leads, back.Sub(moments[len(moments)-1]).Round(time.Millisecond))
 	}
-	c.awaitLevel(t, 2) // while they talk
+	_, newest, _ := levelOf(t, c.Nodes[0])
+	c.awaitLevel(t, newest) // while they talk
 	total := c.checkHistories(ctx, t, parties...)
 	t.Logf("%d messages, none lost, none twice", total)
 	if total < 150 {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,14 @@ import (
 
 // soak tells whether the long versions of the tests are wanted.
 func soak() bool { return os.Getenv("TT_SOAK") == "1" }
+
+// together lets a test run beside others. The long versions measure times, and run alone.
+func together(t *testing.T) {
+	t.Helper()
+	if !soak() {
+		t.Parallel()
+	}
+}
 
 // seed is TT_SEED, or a new one; it is printed so that a failure can be repeated as far as the scheduler lets it.
 func seed(t *testing.T) *rand.Rand {
@@ -42,6 +51,7 @@ type talker struct {
 
 	sent  int               // messages written so far, over all rounds
 	acked map[string]uint32 // text → id
+	acks  atomic.Int64      // of all rounds
 }
 
 const talkerWindow = 8
@@ -87,6 +97,7 @@ func (k *talker) talk(ctx context.Context, address string) error {
 		}
 		delete(out, p.Header.Seq)
 		k.acked[text] = ack.GetMsgId()
+		k.acks.Add(1)
 	}
 }
 
@@ -148,6 +159,7 @@ func TestTalkerSeesFaults(t *testing.T) {
 
 // TestKilledUnderLoad: kill -9 at random instants loses nothing that was acked and stores nothing twice [TT-MSG-3] [TT-MSG-4] [TT-DIFF-13].
 func TestKilledUnderLoad(t *testing.T) {
+	together(t)
 	rounds := 10
 	if soak() {
 		rounds = 50

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -8,7 +9,15 @@ import (
 	"go.uber.org/goleak"
 )
 
+// atOnce is how many of the tests that say they may run beside others do: most of their time clusters wait for elections, disks and networks, so it is
+// more than there are cores.
+const atOnce = "3"
+
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", atOnce); err != nil { // the command line is read later, and wins
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	remove, err := Prepare()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

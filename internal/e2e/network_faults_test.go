@@ -57,9 +57,7 @@ type saying struct {
 // once and in order, and is stored once. It reports how long each transport needs to recover. TT_SOAK=1 has ten blackouts.
 func TestFaultyNetwork(t *testing.T) {
 	onceOnly(t)
-	if !soak() {
-		t.Parallel()
-	}
+	together(t)
 	blackouts := 1
 	if soak() {
 		blackouts = 10

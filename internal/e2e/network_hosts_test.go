@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 
@@ -30,12 +29,7 @@ type hosts struct{ client, server *netns.Namespace }
 // newHosts makes two hosts that nothing joins yet. They go with the test. Where they can't be made the test is left out; on CI that is a failure.
 func newHosts(t *testing.T) hosts {
 	t.Helper()
-	if err := netns.Missing(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("on CI this must run: %v", err)
-		}
-		t.Skipf("this test needs network namespaces: %v", err)
-	}
+	needNamespaces(t)
 	made := [2]*netns.Namespace{}
 	for i, label := range []string{"client", "server"} {
 		n, err := netns.New(t.Context(), label)

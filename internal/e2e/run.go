@@ -28,6 +28,8 @@ type Runner struct {
 	wait     time.Duration
 	// Servers are what a server line starts, and what connections and commands go to in turn; nil: one server.
 	Servers Servers
+	// Args are added to those of each server line.
+	Args []string
 	// Via is what connections go by whose line doesn't say; ViaTCP unless it is set.
 	Via Via
 	// Log receives every PDU and action if set.
@@ -160,7 +162,7 @@ func (r *Runner) act(st *Statement, output []*Statement) error {
 	}
 	switch st.kind {
 	case stmtServer:
-		config := ServerConfig{Args: st.args[1:]}
+		config := ServerConfig{Args: slices.Concat(st.args[1:], r.Args)}
 		if len(config.Args) > 0 && !strings.HasPrefix(config.Args[0], "-") {
 			config.Mode, config.Args = config.Args[0], config.Args[1:]
 		}

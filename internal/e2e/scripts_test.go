@@ -69,24 +69,35 @@ func TestScripts(t *testing.T) {
 // TestRecorded replays the conversations that were recorded with the C++ servers, byte for byte from the clients' side, over every transport. They
 // are one conversation in many files, in one world; testdata/scripts/legacy/MAPPING.md says how what they hold is compared.
 func TestRecorded(t *testing.T) {
-	onceOnly(t)
 	dir := filepath.Join(scriptsDir, "legacy")
-	vias := Transports()
-	if *update {
-		vias = vias[:1] // what is expected is the same over all
-	}
+	vias := recordedVias()
 	// All at once, however few cores there are: they mostly wait for what has to take its time.
 	var worlds sync.WaitGroup
 	for _, via := range vias {
 		worlds.Go(func() { // ends with its conversation
 			t.Run(string(via), func(t *testing.T) {
 				r := NewRunner(t, dir, *update)
-				r.Via = via
+				r.Via, r.Args = via, quickPasswords()
 				playRecorded(t, dir, r)
 			})
 		})
 	}
 	worlds.Wait()
+}
+
+// recordedVias are the transports to replay over: with the race detector one of each kind, else all of them, or those that had not been.
+func recordedVias() []Via {
+	kinds := []Via{ViaTCP, ViaWebSocketTLS, ViaLongPollHTTP3, ViaQUIC}
+	switch {
+	case *update:
+		return kinds[:1] // what is expected is the same over all
+	case soak():
+	case raceDetector:
+		return kinds
+	case os.Getenv("TT_RACED") != "":
+		return slices.DeleteFunc(Transports(), func(v Via) bool { return slices.Contains(kinds, v) })
+	}
+	return Transports()
 }
 
 func playRecorded(t *testing.T, dir string, r *Runner) {

@@ -81,16 +81,12 @@ func New(tb testing.TB, config ServerConfig) *Server {
 	s := &Server{Dir: config.Dir, config: config, logs: logs}
 	tb.Cleanup(func() {
 		if trouble := s.trouble(); trouble != "" {
-			tb.Errorf("the server's log has %q", trouble)
+			tb.Errorf("the server's log has\n%s", trouble)
 		}
-		tail := 6000
-		if tb.Failed() && os.Getenv("TT_STACKS") != "" && s.quit() {
-			tail = 200_000
+		if tb.Failed() {
+			tb.Logf("what the server said last:\n%s", s.lastWords())
 		}
 		s.Kill()
-		if tb.Failed() {
-			tb.Logf("what the server said last:\n%s", s.Log(tail))
-		}
 		_ = logs.Close() // read above; nothing is left to lose
 	})
 	return s
@@ -206,14 +202,19 @@ func (s *Server) Restart(tb testing.TB) error {
 	return s.Run(tb)
 }
 
-// trouble is what no server may ever print: a data race, or a panic even if it was caught.
+// trouble is what no server may ever print: a data race, or a panic even if it was caught. It is shown with the lines after it; "": there is none.
 func (s *Server) trouble() string {
+	const most = 60
+	var found []string
 	for line := range strings.Lines(s.Log(1 << 30)) {
-		if strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") {
-			return strings.TrimSpace(line)
+		if len(found) > 0 || strings.Contains(line, "DATA RACE") || strings.Contains(line, "panic") {
+			found = append(found, strings.TrimRight(line, "\n"))
+		}
+		if len(found) == most {
+			break
 		}
 	}
-	return ""
+	return strings.Join(found, "\n")
 }
 
 // Log is the end of what the process printed, at most n bytes.

@@ -53,8 +53,9 @@ func TestHTTP3(t *testing.T) {
 	}
 }
 
-// TestFederationIsNotHereYet: a name that nobody serves is refused in the handshake, on both ports [TT-TLS-2].
-func TestFederationIsNotHereYet(t *testing.T) {
+// TestNoFederationUnasked: a cluster that no operator has given a name does not speak with others: what they speak is refused in the handshake, on both
+// ports, as any name that nobody serves [TT-TLS-2].
+func TestNoFederationUnasked(t *testing.T) {
 	s := Start(t, ServerConfig{Args: []string{"--users", "2"}})
 	conf, err := s.trust("tt-fed/1")
 	if err != nil {
