@@ -33,8 +33,16 @@ func (d *disks) folder(tb testing.TB, place int) string {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := disk.Close(); err != nil {
-			tb.Error(err)
+		limit := time.After(Patience)
+		again := time.NewTicker(50 * time.Millisecond)
+		defer again.Stop()
+		for err := disk.Close(); err != nil; err = disk.Close() { // it may be busy for a moment: what is mounted is copied for each host that another test makes
+			select {
+			case <-again.C:
+			case <-limit:
+				tb.Error(err)
+				return
+			}
 		}
 	})
 	*d = append((*d)[:place], disk)

@@ -127,6 +127,9 @@ func (m *machine) ownPlaceAgain(s *step, in *inbound) error {
 	if err := m.receiveOrdered(s, in, g, &post); err != nil {
 		return err
 	}
+	if in.at == (protocol.Position{}) {
+		post.Inner = fed.SignedEvent{} // it was deleted before it came back
+	}
 	row := hubRow{Previous: post.Previous, Inner: post.Hash, Event: post.Inner}
 	if len(in.data) > 0 {
 		row.At = in.at

@@ -268,6 +268,14 @@ func TestProfileAbroad(t *testing.T) {
 	a.say(1, protocol.WithUser(a.person(b, 1)), "hello")
 	w.settle()
 	a.do(&protocol.ChangeSign{User: 1, Sign: "away"})
+	w.settle()
+	b.view(func(t *txn) error {
+		row, err := t.user(b.person(a, 1))
+		if row.User.Sign != "away" {
+			w.Errorf("she is shown as %+v", row.User)
+		}
+		return err
+	})
 	a.do(&protocol.ChangeAvatar{User: 1, Avatar: "a.png"})
 	a.do(&protocol.EditUser{User: 1, Nick: ptr("Ann")})
 	w.settle()
@@ -376,7 +384,8 @@ func TestRemoval(t *testing.T) {
 	if no := w.settle(); no != nil {
 		t.Error(no)
 	}
-	equal(t, "what is said again", []string{"hangzhou1: said", "hangzhou1: again"}, b.texts(1, protocol.WithUser(b.person(a, 1))))
+	b.say(1, protocol.WithUser(b.person(a, 1)), "you are back")
+	equal(t, "what is said again", []string{"hangzhou1: said", "hangzhou1: again", "beijing1: you are back"}, b.texts(1, protocol.WithUser(b.person(a, 1))))
 }
 
 func (o *office) departmentOf(of *office) (d protocol.Department, err error) {
@@ -513,25 +522,6 @@ func (w *world) carryAll(from, to *office) {
 	for lane := fed.LaneControl; lane <= fed.LaneLast; lane++ {
 		committed, no := w.carry(from, to, lane, to.cursor(from, lane)+1, 1000)
 		w.ack(from, to, lane, committed, no)
-	}
-}
-
-// TestDeadLettersAreBounded: whoever sends nonsense fills nobody's disk.
-func TestDeadLettersAreBounded(t *testing.T) {
-	w := newWorld(t, 2)
-	a, b := w.offices[0], w.offices[1]
-	b.change(func(s *step) error {
-		if err := s.putDead(a.id, deadRow{Text: "first"}); err != nil {
-			return err
-		}
-		return s.putNumber(bRate, append(slices.Clone(a.id[:]), 'd'), maxDead)
-	})
-	if code := refused(t, b.deliver(a, 1, []byte("nonsense"))); code != protocol.CodeInvalid {
-		t.Fatal(code)
-	}
-	letters, err := b.DeadLetters(a.id, 10)
-	if err != nil || len(letters) != 1 || letters[0].Text == "first" {
-		t.Errorf("%+v, %v", letters, err)
 	}
 }
 
