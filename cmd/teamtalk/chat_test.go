@@ -155,6 +155,7 @@ func TestChatCommands(t *testing.T) {
 	}
 	one.say("/sign 出差中")
 	two.shows("“出差中”")
+	one.shows("your signature is: 出差中") // else this notice may come after the next one, in whose place it is
 
 	one.say("/group Lunch user2 nobody")
 	one.shows(`there is no user named "nobody"`)
