@@ -34,8 +34,9 @@ federation: build
 build:
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
+# With TT_RACED, what takes minutes and was just run with the race detector is left out.
 test:
-	$(GO) test ./...
+	$(GO) test $(if $(TT_RACED),-short) ./...
 
 # One after the other, cheapest first, even under make -j.
 check:

@@ -247,17 +247,8 @@ func (b *batcher) next(inHand *proposal) *proposal {
 // collect puts refused commands before all others, in their old order, once nothing is under way any more; false when the
 // batcher is to end.
 func (b *batcher) collect() bool {
-	for _, slots := range []chan struct{}{b.slots, b.forwards.slots} {
-		for range cap(slots) {
-			select {
-			case slots <- struct{}{}:
-			case <-b.stop:
-				return false
-			}
-		}
-		for range cap(slots) {
-			<-slots
-		}
+	if !b.idle(b.slots) || !b.idle(b.forwards.slots) {
+		return false
 	}
 	b.mu.Lock()
 	b.backlog = append(b.backlog, b.refused...)
@@ -265,6 +256,23 @@ func (b *batcher) collect() bool {
 	b.mu.Unlock()
 	slices.SortStableFunc(b.backlog, func(p, q *proposal) int { return cmp.Compare(p.seq-1, q.seq-1) }) // those without a number last
 	return true
+}
+
+// idle waits until none of the slots is taken; false when the batcher is to end.
+func (b *batcher) idle(slots chan struct{}) bool {
+	n, ending := 0, false
+	for n < cap(slots) && !ending {
+		select {
+		case slots <- struct{}{}:
+			n++
+		case <-b.stop:
+			ending = true
+		}
+	}
+	for range n { // whoever closes waits for all of them, too
+		<-slots
+	}
+	return !ending
 }
 
 // turnAway answers what other nodes forwarded, as this one doesn't lead: there is one hop only.

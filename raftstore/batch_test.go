@@ -209,3 +209,19 @@ func (b *batcher) propose(ctx context.Context, cmd []byte) (any, error) {
 	}
 	return b.await(ctx, p)
 }
+
+// TestIdleGivesBack: whoever ends while the batcher waits for what is under way gets all slots but those that are taken.
+func TestIdleGivesBack(t *testing.T) {
+	b := &batcher{stop: make(chan struct{})}
+	close(b.stop)
+	for range 100 { // it may take some of the free ones before it sees the end
+		slots := make(chan struct{}, 4)
+		slots <- struct{}{}
+		if b.idle(slots) {
+			t.Fatal("idle, although one is taken")
+		}
+		if len(slots) != 1 {
+			t.Fatalf("%d of 4 slots are taken, one really is", len(slots))
+		}
+	}
+}

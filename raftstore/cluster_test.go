@@ -44,6 +44,9 @@ func newCluster(t testing.TB, n int, tuning Tuning) *testCluster {
 }
 
 func startNodes(t testing.TB, n int, tuning Tuning, net *testNet) *testCluster {
+	if testing.Short() && n > 1 {
+		t.Skip("several nodes: not with -short")
+	}
 	c := &testCluster{t: t, tuning: tuning, net: net, nodes: make(map[NodeID]*testNode)}
 	c.found(n)
 	return c
