@@ -51,6 +51,7 @@ func childMain(dir string) int {
 				cmd := fmt.Sprintf("%s/%d %d", os.Getenv(childRound), w, i)
 				if _, err := s.Propose(context.Background(), []byte(cmd)); err != nil {
 					fmt.Fprintln(os.Stderr, err)
+					<-time.After(wait) // Fatal, which has the reason, ends the process first
 					os.Exit(4)
 				}
 				fmt.Println(cmd) // one write, so whole or not at all

@@ -13,6 +13,9 @@ import (
 
 // On an idle cluster a follower has a command soon after its ack, not after the next CommitTimeout.
 func TestFollowersHearOfCommitsAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("several nodes: not with -short")
+	}
 	tuning := clusterTuning()
 	tuning.CommitTimeout = 200 * time.Millisecond
 	tuning.Heartbeat = 2 * time.Second

@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/user"
@@ -58,7 +60,8 @@ func (h hosts) startSquid(t *testing.T, rules string) *squid {
 	if err := os.WriteFile(conf, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	line := append(h.server.Wrap(), squidPath, "-N", "-n", "tt"+strconv.Itoa(os.Getpid()), "-f", conf)
+	name := fmt.Sprintf("tt%dx%d", os.Getpid(), rand.Uint32()) // of its shared memory, which one that was killed leaves behind
+	line := append(h.server.Wrap(), squidPath, "-N", "-n", name, "-f", conf)
 	cmd := exec.Command(line[0], line[1:]...)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
@@ -74,6 +77,11 @@ func (h hosts) startSquid(t *testing.T, rules string) *squid {
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails only if it is gone
 		<-exited
+		if left, err := filepath.Glob("/dev/shm/" + name + "-*"); err == nil {
+			for _, f := range left {
+				_ = os.Remove(f)
+			}
+		}
 		if t.Failed() {
 			t.Logf("squid said: %s\n%s\n%s", said.String(), s.read("cache.log"), s.read("access.log"))
 		}
