@@ -36,8 +36,8 @@ func ParseInvitation(code string) (i Invitation, err error) {
 	if err != nil {
 		return i, protocol.Errorf(protocol.CodeInvalid, "the invitation is damaged: copy the whole line")
 	}
-	if err := decode(b, &i, "the invitation"); err != nil {
-		return i, err
+	if decode(b, &i, "the invitation") != nil {
+		return i, protocol.Errorf(protocol.CodeInvalid, "the invitation is damaged: copy the whole line")
 	}
 	if i.Cluster.IsZero() || len(i.Endpoints) == 0 || len(i.Endpoints) > maxEndpoints {
 		return i, protocol.Errorf(protocol.CodeInvalid, "the invitation says nothing of where to go: ask for another one")
