@@ -82,9 +82,15 @@ func (s Callee) Serve(ctx context.Context, conn net.Conn) error {
 		defer close(written)
 		a.out.run()
 	}()
-	halt := context.AfterFunc(ctx, a.stopReading)
+	stopped := make(chan struct{})
+	halt := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		a.stopReading()
+	})
 	err = a.read(ctx)
-	halt()
+	if !halt() {
+		<-stopped // its deadline must not cut the parting short
+	}
 	close(a.calls)
 	stop()
 	<-handed
