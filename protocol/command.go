@@ -50,6 +50,9 @@ const (
 	KindSweepFederation   CommandKind = 28
 	KindAddAlias          CommandKind = 29
 	KindReceiveHistory    CommandKind = 30
+	KindPutBlob           CommandKind = 31
+	KindHoldBlobs         CommandKind = 32
+	KindDropBlobs         CommandKind = 33
 )
 
 // SendMessage stores a message and gives it the next id of its conversation [TT-MSG-4]. A repeat of a ClientMsgID of
@@ -61,6 +64,8 @@ type SendMessage struct {
 	Data        []byte
 	ClientMsgID ClientMsgID
 	Extras      Extras
+	// Blobs are those that the message shows. Only ids count: what is not recorded is passed over, and of the others sizes and types are known.
+	Blobs []BlobRef
 }
 
 // SendResult answers SendMessage.

@@ -153,6 +153,12 @@ func NewCommand(k CommandKind) Command {
 		return new(AddAlias)
 	case KindReceiveHistory:
 		return new(ReceiveHistory)
+	case KindPutBlob:
+		return new(PutBlob)
+	case KindHoldBlobs:
+		return new(HoldBlobs)
+	case KindDropBlobs:
+		return new(DropBlobs)
 	}
 	return nil
 }

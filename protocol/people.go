@@ -58,4 +58,5 @@ type OfflineFile struct {
 	Name   string `cbor:"4,keyasint"`
 	Size   uint32 `cbor:"5,keyasint"` // bytes
 	Added  Time   `cbor:"6,keyasint,omitempty"`
+	Blob   BlobID `cbor:"7,keyasint,omitzero"` // its content; zero: another server has it
 }

@@ -25,6 +25,24 @@ type Delivered struct {
 	Authors      []UserID // of the messages newly covered, ascending: whom it may interest
 }
 
+// FileOffered: a user wants to send another one a file; the receiver's devices are told.
+type FileOffered struct {
+	From      UserID
+	To        UserID
+	TaskID    string
+	Name      string
+	Size      uint32        // bytes
+	Online    bool          // while both are connected; else it waits for the receiver once it has come
+	Addresses []FileAddress // of the node that has the task
+}
+
+// FileAddress is where a client finds a transfer service.
+type FileAddress struct {
+	Host string
+	Port uint16
+}
+
 func (Delivered) isSignal()       {}
+func (FileOffered) isSignal()     {}
 func (PresenceChanged) isSignal() {}
 func (P2PSent) isSignal()         {}

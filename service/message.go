@@ -32,6 +32,7 @@ const defaultRecallWindow = 2 * time.Minute
 type Messages struct {
 	store MessageStore
 	rules MessageRules
+	media *references // nil: messages show no blobs
 }
 
 // NewMessages makes the message rules over a store.
@@ -39,7 +40,7 @@ func NewMessages(store MessageStore, rules MessageRules) *Messages {
 	if rules.RecallWindow == 0 {
 		rules.RecallWindow = defaultRecallWindow
 	}
-	return &Messages{store, rules}
+	return &Messages{store: store, rules: rules}
 }
 
 const (
@@ -59,6 +60,7 @@ func (m *Messages) Begin(ctx context.Context, cmd protocol.SendMessage) (protoco
 	if err := checkMessage(cmd); err != nil {
 		return nil, err
 	}
+	cmd.Blobs = m.media.of(&cmd)
 	p, err := m.store.Start(ctx, &cmd)
 	return p, wrap("send message", err)
 }

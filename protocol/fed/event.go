@@ -58,6 +58,8 @@ type Message struct {
 	ContentType string           `cbor:"3,keyasint,omitempty"`
 	BurnAfter   uint32           `cbor:"4,keyasint,omitempty"` // seconds
 	ReplyTo     EventID          `cbor:"5,keyasint,omitzero"`
+	// Blobs are what it shows; their content is asked of the cluster that the event came from [FED-FILE-1].
+	Blobs []protocol.BlobRef `cbor:"6,keyasint,omitempty"`
 }
 
 // Delete recalls or burns a message.
@@ -119,6 +121,8 @@ type Profile struct {
 	Left   bool   `cbor:"6,keyasint,omitempty"`
 	// Updated rises with each change at the user's home: of two the later one counts, whichever comes first.
 	Updated protocol.Time `cbor:"7,keyasint"`
+	// Picture is what Avatar shows, if that is a blob of the user's home [FED-FILE-4].
+	Picture protocol.BlobRef `cbor:"8,keyasint,omitzero"`
 }
 
 // FileOffer tells of a file that stays at its origin.
@@ -127,6 +131,7 @@ type FileOffer struct {
 	Size   uint64   `cbor:"2,keyasint"`
 	SHA256 [32]byte `cbor:"3,keyasint"`
 	Task   string   `cbor:"4,keyasint"`
+	Type   string   `cbor:"5,keyasint,omitempty"` // MIME
 }
 
 // Skip stands where an event expired [FED-AGE-1], or where the content of one was deleted before it was sent. If that was the place of a group, the receiver asks for it.

@@ -149,21 +149,26 @@ type Ephemeral struct {
 	Signals  []Signal   `cbor:"2,keyasint,omitempty"`
 }
 
-// FileGet asks for a piece of a file.
+// MaxPiece is how many bytes of a blob may be asked for at once [FED-FILE-5].
+const MaxPiece = 256 << 10
+
+// FileGet asks for a piece of a blob that the receiver has shown to the sender [FED-FILE-5].
 type FileGet struct {
-	ID     uint64  `cbor:"1,keyasint"`
-	Offer  EventID `cbor:"2,keyasint"`
-	Offset uint64  `cbor:"3,keyasint"`
-	Length uint32  `cbor:"4,keyasint"`
+	ID     uint64          `cbor:"1,keyasint"`
+	Offer  EventID         `cbor:"2,keyasint,omitzero"` // not used: content has one name
+	Offset uint64          `cbor:"3,keyasint"`
+	Length uint32          `cbor:"4,keyasint"`
+	Blob   protocol.BlobID `cbor:"5,keyasint"`
 }
 
-// FilePiece answers.
+// FilePiece answers: all that was asked for, or a code.
 type FilePiece struct {
 	ID     uint64        `cbor:"1,keyasint"`
 	Offset uint64        `cbor:"2,keyasint"`
 	Data   []byte        `cbor:"3,keyasint,omitempty"`
 	Code   protocol.Code `cbor:"4,keyasint,omitempty"`
 	Text   string        `cbor:"5,keyasint,omitempty"`
+	Waited uint32        `cbor:"6,keyasint,omitempty"` // milliseconds for the content, which is no fault of the network's
 }
 
 // ChangeMembers asks the hub for a change of a group of the receiver's [FED-HUB-1].

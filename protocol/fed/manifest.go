@@ -34,8 +34,11 @@ type Versions struct {
 // ALPN names the protocol in handshakes of TLS [FED-TR-1].
 const ALPN = "tt-fed/1"
 
+// VersionFiles is the first version in which blobs are asked for: before it such a question ended the connection.
+const VersionFiles = 2
+
 // Current is what this program speaks.
-func Current() Versions { return Versions{1, 1} }
+func Current() Versions { return Versions{1, VersionFiles} }
 
 // Common is the highest version that both speak; 0: there is none.
 func (v Versions) Common(o Versions) uint16 {

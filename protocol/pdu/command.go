@@ -58,6 +58,10 @@ func (c Command) extensionName() string {
 		return "SEARCH_REQ"
 	case CmdSearchRsp:
 		return "SEARCH_RSP"
+	case CmdMediaReq:
+		return "MEDIA_REQ"
+	case CmdMediaRsp:
+		return "MEDIA_RSP"
 	}
 	return ""
 }
@@ -212,6 +216,8 @@ const (
 	CmdState     Command = 0x0a05
 	CmdSearchReq Command = 0x0a06
 	CmdSearchRsp Command = 0x0a07
+	CmdMediaReq  Command = 0x0a08
+	CmdMediaRsp  Command = 0x0a09
 )
 
 // Between the servers of a legacy cluster.

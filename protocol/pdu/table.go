@@ -203,4 +203,6 @@ var table = []Info{
 	{Command: CmdState, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.State], NeedsLogin: true},
 	{Command: CmdSearchReq, Direction: ClientToServer, Family: FamilySession, New: message[chatpb.SearchReq], NeedsLogin: true},
 	{Command: CmdSearchRsp, Direction: ServerToClient, Family: FamilySession, New: message[pb.IMUsersInfoRsp], NeedsLogin: true},
+	{Command: CmdMediaReq, Direction: ClientToServer, Family: FamilySession, New: message[chatpb.MediaReq], NeedsLogin: true},
+	{Command: CmdMediaRsp, Direction: ServerToClient, Family: FamilySession, New: message[chatpb.MediaRsp], NeedsLogin: true},
 }

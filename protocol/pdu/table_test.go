@@ -135,6 +135,8 @@ func TestCommandNames(t *testing.T) {
 		{pdu.CmdState, "STATE", 10},
 		{pdu.CmdSearchReq, "SEARCH_REQ", 10},
 		{pdu.CmdSearchRsp, "SEARCH_RSP", 10},
+		{pdu.CmdMediaReq, "MEDIA_REQ", 10},
+		{pdu.CmdMediaRsp, "MEDIA_RSP", 10},
 		{0x0910, "0x0910", 9},
 		{0x0201 + 0x0100, "CID_MSG_DATA", 3},
 	} {

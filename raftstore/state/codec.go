@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -14,8 +15,12 @@ import (
 // commandVersion is raised whenever a command gets a field: a node that does not know it must stop, not guess.
 const commandVersion = 1
 
-// sendExtrasVersion is the version of a message that has extras. One that has none is of commandVersion.
-const sendExtrasVersion = 2
+// Versions of a message that has more than data. One that has no more is of commandVersion; each is of the lowest that has room for it, so that what older programs
+// know stays as they know it.
+const (
+	sendExtrasVersion = 2 // extras
+	sendBlobsVersion  = 3 // extras, and blobs
+)
 
 // cborModes encode and decode rows and commands; they are safe to share and never change.
 type cborModes struct {
@@ -71,7 +76,7 @@ func decodeCommand(b []byte) (protocol.Command, error) {
 	if c == nil {
 		return nil, fmt.Errorf("command kind %d: %w", b[0], errNewerCommand)
 	}
-	if b[1] != commandVersion && (b[0] != byte(protocol.KindSendMessage) || b[1] != sendExtrasVersion) {
+	if b[1] != commandVersion && (b[0] != byte(protocol.KindSendMessage) || b[1] != sendExtrasVersion && b[1] != sendBlobsVersion) {
 		return nil, fmt.Errorf("command kind %d of version %d, known is %d: %w", b[0], b[1], commandVersion, errNewerCommand)
 	}
 	if send, ok := c.(*protocol.SendMessage); ok {
@@ -92,21 +97,74 @@ func decodeCommand(b []byte) (protocol.Command, error) {
 //
 //	kind 1 | version 1 | session type 1 | message type 1 | session id 4 | from 4 | client_msg_id 16 | data
 //
-// Version 2 has before the data: length of the content type 1 | reply_to 4 | burn_after 4 | content type.
+// Version 2 has before the data: length of the content type 1 | reply_to 4 | burn_after 4 | content type. Version 3 has behind that: blobs 1, and of each: id 32 |
+// size 8 | length of the type 1 | type.
 const sendFixedLen = 12 + clientIDLen
 
 func packSend(c *protocol.SendMessage) ([]byte, error) {
-	if c.Extras == (protocol.Extras{}) {
+	if c.Extras == (protocol.Extras{}) && len(c.Blobs) == 0 {
 		return packPlain(c, 0), nil
 	}
 	n := len(c.Extras.ContentType)
 	if n > math.MaxUint8 {
 		return nil, tooLarge("content type: more than %d bytes", protocol.MaxContentType)
 	}
-	b := packPlain(c, 1+extrasLen+n)
+	if slices.ContainsFunc(c.Blobs, func(r protocol.BlobRef) bool { return len(r.Type) > math.MaxUint8 }) || len(c.Blobs) > math.MaxUint8 {
+		return nil, tooLarge("blobs: at most %d, with types of at most %d bytes", protocol.MaxBlobRefs, protocol.MaxContentType)
+	}
+	b := packPlain(c, 1+extrasLen+n+refsLen(c.Blobs))
 	b[1], b[sendFixedLen] = sendExtrasVersion, byte(n)
-	packExtras(b[sendFixedLen+1:], &c.Extras)
+	rest := b[sendFixedLen+1:]
+	rest = rest[packExtras(rest, &c.Extras):]
+	if len(c.Blobs) > 0 {
+		b[1] = sendBlobsVersion
+		packRefs(rest, c.Blobs)
+	}
 	return b, nil
+}
+
+const refFixedLen = blobIDLen + 8 + 1
+
+// refsLen is the length of what packRefs writes; nothing of no blobs.
+func refsLen(refs []protocol.BlobRef) int {
+	if len(refs) == 0 {
+		return 0
+	}
+	n := 1
+	for i := range refs {
+		n += refFixedLen + len(refs[i].Type)
+	}
+	return n
+}
+
+// packRefs writes what unpackRefs reads: at most 255 blobs, with types of at most 255 bytes.
+func packRefs(b []byte, refs []protocol.BlobRef) {
+	b[0] = byte(len(refs))
+	b = b[1:]
+	for i := range refs {
+		r := &refs[i]
+		copy(b, r.ID[:])
+		binary.BigEndian.PutUint64(b[blobIDLen:], r.Size)
+		b[refFixedLen-1] = byte(len(r.Type))
+		b = b[refFixedLen+copy(b[refFixedLen:], r.Type):]
+	}
+}
+
+// unpackRefs reads them and returns what follows; false if b is too short.
+func unpackRefs(b []byte) (refs []protocol.BlobRef, rest []byte, ok bool) {
+	if len(b) == 0 {
+		return nil, nil, false
+	}
+	count, b := int(b[0]), b[1:]
+	for range count {
+		if len(b) < refFixedLen || len(b) < refFixedLen+int(b[refFixedLen-1]) {
+			return nil, nil, false
+		}
+		end := refFixedLen + int(b[refFixedLen-1])
+		refs = append(refs, protocol.BlobRef{ID: protocol.BlobID(b[:blobIDLen]), Size: binary.BigEndian.Uint64(b[blobIDLen:]), Type: string(b[refFixedLen:end])})
+		b = b[end:]
+	}
+	return refs, b, true
 }
 
 // packPlain packs a message with a gap before its data.
@@ -136,6 +194,9 @@ func unpackSend(b []byte, c *protocol.SendMessage) error {
 	ok := len(c.Data) > 0
 	if ok {
 		c.Data, ok = unpackExtras(c.Data[1:], int(c.Data[0]), &c.Extras)
+	}
+	if ok && b[1] == sendBlobsVersion {
+		c.Blobs, c.Data, ok = unpackRefs(c.Data)
 	}
 	if !ok {
 		return protocol.Errorf(protocol.CodeInvalid, "malformed message of %d bytes", len(b))

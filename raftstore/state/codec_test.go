@@ -52,6 +52,12 @@ func samples() []protocol.Command {
 		&protocol.AddAlias{Cluster: [16]byte{1}, User: 2, Profile: []byte("p")},
 		&protocol.ReceiveHistory{Cluster: [16]byte{1}, Event: []byte("e"), Key: [8]byte{2}, Sig: []byte("s"), Done: 3, Group: 4},
 		&protocol.SendMessage{From: 1, To: s, Type: protocol.MsgGroupText, Data: []byte("x"), ClientMsgID: protocol.ClientMsgID{1, 2}, Extras: someExtras()},
+		&protocol.SendMessage{From: 1, To: s, Type: protocol.MsgGroupText, Data: []byte("x"), Blobs: []protocol.BlobRef{{ID: testBlob(1), Size: 2, Type: "image/png"}, {ID: testBlob(3)}}},
+		&protocol.SendMessage{From: 1, To: s, Type: protocol.MsgGroupText, Data: []byte("x"), Extras: someExtras(), Blobs: []protocol.BlobRef{{ID: testBlob(1), Size: 1 << 40}}},
+		&protocol.AddOfflineFile{File: protocol.OfflineFile{From: 1, To: 2, TaskID: "t", Name: "n", Size: 5, Added: 6, Blob: testBlob(7)}},
+		&protocol.PutBlob{Blob: protocol.Blob{ID: testBlob(1), Size: 2, Type: "t", Width: 3, Height: 4, Owner: 5, Added: 6, Peer: [16]byte{7}}, Node: "n", UserQuota: 8, Quota: 9},
+		&protocol.HoldBlobs{Node: "n", IDs: []protocol.BlobID{testBlob(1), testBlob(2)}, Lost: true},
+		&protocol.DropBlobs{IDs: []protocol.BlobID{testBlob(1)}, Unused: true, Before: 2},
 	}
 }
 
@@ -101,9 +107,11 @@ func TestForeignCommands(t *testing.T) {
 		{"newer version", append([]byte{good[0], commandVersion + 1}, good[2:]...), true},
 		{"unknown field", append(bytes.Clone(head), unknown...), true},
 		{"empty", nil, false},
-		{"a message of version 3", []byte{byte(protocol.KindSendMessage), sendExtrasVersion + 1}, true},
+		{"a message of version 4", []byte{byte(protocol.KindSendMessage), sendBlobsVersion + 1}, true},
 		{"another command of version 2", []byte{byte(protocol.KindChangeSign), sendExtrasVersion, 0xa0}, true},
 		{"short extras", append(append([]byte{byte(protocol.KindSendMessage), sendExtrasVersion}, make([]byte, sendFixedLen-2)...), 9, 0, 0, 0, 0, 0, 0, 0, 0, 'x'), false},
+		{"short blobs", append(append([]byte{byte(protocol.KindSendMessage), sendBlobsVersion}, make([]byte, sendFixedLen-2)...), 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 'x'), false},
+		{"no blobs", append(append([]byte{byte(protocol.KindSendMessage), sendBlobsVersion}, make([]byte, sendFixedLen-2)...), 0, 0, 0, 0, 0, 0, 0, 0, 0), false},
 		{"no extras", append([]byte{byte(protocol.KindSendMessage), sendExtrasVersion}, make([]byte, sendFixedLen-2)...), false},
 		{"short", []byte{7}, false},
 		{"cut", good[:len(good)-1], false},

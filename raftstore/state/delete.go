@@ -89,6 +89,9 @@ func (s *step) erase(at protocol.Position, row *messageRow, kind protocol.Deleti
 			return err
 		}
 	}
+	if err := s.show(messageShower(at), nil, nil, true); err != nil { // [TT-DEL-4]
+		return err
+	}
 	key, gone := deletionKey(row.conv, s.at, row.id), deletionRow{kind, by}
 	b = s.room(deletionLen)
 	gone.pack(b)

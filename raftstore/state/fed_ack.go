@@ -190,7 +190,7 @@ func (m *machine) sweepExpired(s *step, k laneKey, left *int) (protocol.Time, er
 				return err
 			}
 			e.Group, skip.Place = was.Group, post.Seq
-		case fed.TypeMark, fed.TypeHubReject:
+		case fed.TypeMark, fed.TypeHubReject, fed.TypeFileOffer:
 		default:
 			return nil
 		}

@@ -42,7 +42,7 @@ func TestDamageAbroad(t *testing.T) {
 	told := w.told(g)
 	b.do(&protocol.SetPeer{Cluster: a.id, After: b.m.abroad.peers[a.id].Version,
 		Peer: mustCBOR(fed.Peer{Manifest: a.signed, State: fed.PeerConfirmed, In: fed.AllowDirect | fed.AllowGroups, Out: fed.AllowAll})})
-	for id := bPeer; id < numBuckets; id++ {
+	for id := bPeer; id < bBlob; id++ {
 		for _, o := range w.offices {
 			failed := o.damaged(id, func(q *Queries, tx *bbolt.Tx) (errs []error) {
 				note := func(_ any, err error) { errs = append(errs, err) }

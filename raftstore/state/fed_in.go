@@ -145,7 +145,7 @@ func (m *machine) looped(e *fed.Event) bool { return slices.Contains(e.Via, m.ab
 // takeIn executes an event that its sender may emit.
 func (m *machine) takeIn(s *step, in *inbound) error {
 	e := in.event
-	switch e.Type { //nolint:exhaustive // what is not here is not known
+	switch e.Type {
 	case fed.TypeMessage:
 		return m.receiveMessage(s, in)
 	case fed.TypePost:
@@ -166,6 +166,10 @@ func (m *machine) takeIn(s *step, in *inbound) error {
 		return m.receiveProfile(s, in)
 	case fed.TypeSkip:
 		return m.receiveSkip(s, in)
+	case fed.TypeFileOffer:
+		if m.media() {
+			return m.receiveFileOffer(s, in)
+		}
 	}
 	if e.Must {
 		return invalid("events of type %d are not known to this version", e.Type)
@@ -269,6 +273,9 @@ func (m *machine) messageIn(in *inbound) (*fed.Message, error) {
 	to := protocol.Session{Type: want, ID: 1}
 	check := protocol.SendMessage{From: protocol.MaxLocalID, To: to, Type: body.Type, Data: body.Data,
 		Extras: protocol.Extras{ContentType: body.ContentType, BurnAfter: body.BurnAfter}}
+	if m.media() {
+		check.Blobs = body.Blobs
+	}
 	return &body, checkMessage(&check)
 }
 
@@ -294,6 +301,9 @@ func (m *machine) storeForeign(s *step, in *inbound, body *fed.Message, author p
 		return err
 	}
 	if err := m.noteUnburned(s, &row); err != nil {
+		return err
+	}
+	if err := m.takeRefs(s, in, conv, body.Blobs); err != nil {
 		return err
 	}
 	key, place := eventKey(in.event.ID), s.room(positionLen)

@@ -176,6 +176,11 @@ func (m *machine) messageEvent(t *txn, at protocol.Position, row *messageRow, r 
 		return e, body, err
 	}
 	body = fed.Message{Type: row.typ, Data: row.data, ContentType: row.extras.ContentType, BurnAfter: row.extras.BurnAfter}
+	shown, _, err := t.shown(messageShower(at))
+	if err != nil {
+		return e, body, err
+	}
+	body.Blobs = shown.Refs
 	if row.extras.ReplyTo != 0 {
 		body.ReplyTo, err = m.eventAt(t, row.conv, row.extras.ReplyTo)
 	}
@@ -206,8 +211,12 @@ func (m *machine) introduce(s *step, u protocol.UserID, k laneKey) error {
 	if b := s.row(bTold, key[:]); len(b) == 16 && protocol.Time(number(b)) >= row.User.Updated && number(b[8:]) >= epoch {
 		return nil
 	}
+	profile, err := s.profileOf(&row.User)
+	if err != nil {
+		return err
+	}
 	e := fed.Event{ID: m.eventID(s.at), Time: s.now, Author: fed.UserRef{Cluster: m.abroad.self, ID: u}}
-	if _, err := m.putOut(s, k, fed.TypeProfile, protocol.Position{}, e.Encode(fed.TypeProfile, profileOf(&row.User))); err != nil {
+	if _, err := m.putOut(s, k, fed.TypeProfile, protocol.Position{}, e.Encode(fed.TypeProfile, profile)); err != nil {
 		return err
 	}
 	b := s.room(16)
@@ -216,6 +225,8 @@ func (m *machine) introduce(s *step, u protocol.UserID, k laneKey) error {
 	return s.put(bTold, key[:], b)
 }
 
-func profileOf(u *protocol.User) fed.Profile {
-	return fed.Profile{Login: u.Name, Nick: u.Nick, Avatar: u.Avatar, Gender: u.Gender, Sign: u.Sign, Left: u.Status == protocol.StatusLeft, Updated: u.Updated}
+func (t *txn) profileOf(u *protocol.User) (p fed.Profile, err error) {
+	p = fed.Profile{Login: u.Name, Nick: u.Nick, Avatar: u.Avatar, Gender: u.Gender, Sign: u.Sign, Left: u.Status == protocol.StatusLeft, Updated: u.Updated}
+	p.Picture, err = t.pictureOf(u.ID)
+	return p, err
 }

@@ -40,8 +40,17 @@ func (t *txn) personRow(u protocol.UserID) (row personRow, err error) {
 	return row, err
 }
 
-// personWith is that with a profile. What the person's own cluster says counts if it is newer; what others say only as long as there is nothing better.
+// personWith is that with a profile.
 func (m *machine) personWith(s *step, in *inbound, r fed.UserRef, p *fed.Profile, own bool) (protocol.UserID, error) {
+	u, err := m.takePerson(s, in, r, p, own)
+	if err != nil || u == 0 || in == nil {
+		return u, err
+	}
+	return u, m.meetPicture(s, in, u, p.Picture)
+}
+
+// takePerson finds or makes the alias. What the person's own cluster says counts if it is newer; what others say only as long as there is nothing better.
+func (m *machine) takePerson(s *step, in *inbound, r fed.UserRef, p *fed.Profile, own bool) (protocol.UserID, error) {
 	known, err := s.alias(r.Cluster, aliasUser, uint32(r.ID))
 	if err != nil {
 		return 0, err

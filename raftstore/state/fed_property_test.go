@@ -23,7 +23,7 @@ type said struct {
 
 // TestFederationProperties: offices say, read, delete, while links carry as little as they please, twice, or not at all; days pass; places of the group get lost on their way; offices
 // restart, and go on from backups, which loses what had not left them. Once everything was carried, each message is in each mailbox that it belongs into, once; what one author said is in his order; all offices
-// have the same chain of the group; and nothing of what was deleted is left anywhere.
+// have the same chain of the group; nothing of what was deleted, or of its pictures, is left anywhere; and of all pictures that are shown it is known who has them.
 func TestFederationProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t, 3)
@@ -87,8 +87,19 @@ func (p *play) sayToOne(t *rapid.T) {
 	p.n++
 	what := fmt.Sprintf("m%d.", p.n)
 	o := p.offices[from]
-	o.say(author, protocol.WithUser(o.person(p.offices[to], reader)), what)
+	p.sayWithPicture(o, author, protocol.WithUser(o.person(p.offices[to], reader)), what)
 	p.said = append(p.said, said{from, author, fmt.Sprintf("%d/%d", to, reader), what, p.n})
+}
+
+// pictureOf is what the message with a text shows.
+func pictureOf(what string) protocol.BlobID { return protocol.BlobID(sha([]byte(what))) }
+
+// sayWithPicture says something that shows a picture of its own, which is at the office.
+func (p *play) sayWithPicture(o *office, from protocol.UserID, to protocol.Session, what string) {
+	o.do(put(pictureOf(what), from))
+	c := showing(from, to, pictureOf(what))
+	c.Data = []byte(what)
+	o.do(c)
 }
 
 func (p *play) sayToGroup(t *rapid.T) {
@@ -96,7 +107,7 @@ func (p *play) sayToGroup(t *rapid.T) {
 	o := p.offices[from]
 	p.n++
 	what := fmt.Sprintf("g%d.", p.n)
-	o.say(1, protocol.InGroup(o.group(p.offices[0], p.group)), what)
+	p.sayWithPicture(o, 1, protocol.InGroup(o.group(p.offices[0], p.group)), what)
 	p.said = append(p.said, said{from, 1, "group", what, p.n})
 }
 
@@ -231,6 +242,7 @@ func (p *play) judge() {
 			p.rapid.Fatal(wrong)
 		}
 		p.judgeGroup(i, o)
+		p.judgePictures(o)
 		for what, when := range p.deleted {
 			if when == 0 {
 				continue
@@ -251,6 +263,26 @@ func (p *play) judge() {
 		}
 	}
 	p.judgeOrder()
+}
+
+// judgePictures looks for the pictures of what an office has, and of what it has no more.
+func (p *play) judgePictures(o *office) {
+	for _, wrong := range o.checkBlobs() {
+		p.rapid.Fatal(o.name, wrong)
+	}
+	for _, m := range p.said {
+		id := pictureOf(m.what)
+		switch has := holds(o, m.what); {
+		case p.unsure[m.what]:
+		case p.deleted[m.what] != 0 && len(o.holding(string(id[:]))) > 0:
+			p.rapid.Fatalf("%s still has the picture of %q in %v", o.name, m.what, o.holding(string(id[:])))
+		case p.deleted[m.what] == 0 && has:
+			blob, nodes, err := o.Blob(id)
+			if err != nil || len(nodes) == 0 && blob.Peer == [16]byte{} {
+				p.rapid.Fatalf("%s does not know who has the picture of %q: %v at %v, %v", o.name, m.what, blob, nodes, err)
+			}
+		}
+	}
 }
 
 // judgeOrder: the chain is the same everywhere. A hub that was restored does not get back places whose content was deleted; what is left is in the same order.

@@ -259,8 +259,12 @@ func (h *historian) ownEvent(at protocol.Position) (e, who fed.SignedEvent, err 
 		if err != nil {
 			return e, who, err
 		}
+		p, err := h.profileOf(&user.User)
+		if err != nil {
+			return e, who, err
+		}
 		profile := fed.Event{ID: event.ID, Time: row.time, Author: event.Author}
-		who.Event = profile.Encode(fed.TypeProfile, profileOf(&user.User))
+		who.Event = profile.Encode(fed.TypeProfile, p)
 	}
 	if !fate.origin.IsZero() {
 		event.ID = fate.origin

@@ -146,9 +146,9 @@ func (m *machine) profileFor(t *txn, u protocol.UserID) (fed.Profile, error) {
 	if err != nil {
 		return fed.Profile{}, err
 	}
-	profile := profileOf(&row.User)
-	if u < protocol.MaxLocalID {
-		return profile, nil
+	profile, err := t.profileOf(&row.User)
+	if err != nil || u < protocol.MaxLocalID {
+		return profile, err
 	}
 	person, err := t.personRow(u)
 	profile.Nick, profile.Login, profile.Updated = person.Nick, person.Login, person.Updated

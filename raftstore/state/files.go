@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"teamtalk/protocol"
@@ -9,10 +10,7 @@ import (
 // addOfflineFile notes a waiting file; naming the same one again changes nothing, so that a repeat does no harm [TT-FILE-3].
 func (m *machine) addOfflineFile(s *step, c *protocol.AddOfflineFile) error {
 	f := c.File
-	if err := protocol.CheckName("task id", f.TaskID, protocol.MaxTaskID); err != nil {
-		return err
-	}
-	if err := protocol.CheckName("file name", f.Name, protocol.MaxFileName); err != nil {
+	if err := checkFile(&f); err != nil {
 		return err
 	}
 	if err := m.employed(s.txn, f.From); err != nil {
@@ -29,16 +27,92 @@ func (m *machine) addOfflineFile(s *step, c *protocol.AddOfflineFile) error {
 	if at != nil {
 		return nil
 	}
-	if waiting >= protocol.MaxOfflineFiles {
-		return protocol.Errorf(protocol.CodeQuota, "%d files wait for user %d: no more until he takes some", waiting, f.To)
+	abroad := f.To >= protocol.MaxLocalID && m.media()
+	if waiting >= protocol.MaxOfflineFiles && !abroad {
+		return tooMany(f.To, waiting)
 	}
+	row, err := m.fileBlob(s, &f, abroad)
+	if err != nil {
+		return err
+	}
+	if abroad {
+		if waiting >= protocol.MaxOfflineFiles {
+			if err := s.dropOldestFile(f.To); err != nil {
+				return err
+			}
+		}
+		if err := m.offerFile(s, &f, &row.Blob); err != nil {
+			return err
+		}
+	}
+	return m.putFile(s, f)
+}
+
+func checkFile(f *protocol.OfflineFile) error {
+	if err := protocol.CheckName("task id", f.TaskID, protocol.MaxTaskID); err != nil {
+		return err
+	}
+	return protocol.CheckName("file name", f.Name, protocol.MaxFileName)
+}
+
+func tooMany(to protocol.UserID, waiting int) error {
+	return protocol.Errorf(protocol.CodeQuota, "%d files wait for user %d: no more until he takes some", waiting, to)
+}
+
+// fileBlob is the content of a file that is to wait: whoever puts it there has brought it. For somebody abroad there has to be some, and the rules of the link have to let it pass.
+func (m *machine) fileBlob(s *step, f *protocol.OfflineFile, abroad bool) (row blobRow, err error) {
+	if f.Blob.IsZero() {
+		if abroad {
+			return row, invalid("a file for somebody of another office needs content that is stored here")
+		}
+		return row, nil
+	}
+	row, found, err := s.blob(f.Blob)
+	if err != nil {
+		return row, err
+	}
+	if !found {
+		return row, notFound("no blob %v", f.Blob)
+	}
+	if abroad {
+		err = m.mayOffer(s.txn, f)
+	}
+	return row, err
+}
+
+// putFile stores a waiting file. Its content is kept as long as it waits, and then as long as what is unused: clients take a file off the list when they begin to read it.
+func (m *machine) putFile(s *step, f protocol.OfflineFile) error {
 	if err := m.stamp(s); err != nil {
 		return err
 	}
 	f.Added = s.now
 	s.emit(protocol.OfflineFileAdded{File: f})
 	key := placeKey(uint32(f.To), s.at)
+	if !f.Blob.IsZero() {
+		peers, err := s.clustersWith(protocol.Conversation{Type: protocol.SessionSingle, B: uint32(f.To)})
+		if err != nil {
+			return err
+		}
+		if err := s.show(fileShower(key[:]), []protocol.BlobRef{{ID: f.Blob}}, peers, false); err != nil {
+			return err
+		}
+	}
 	return s.putRow(bFile, key[:], f)
+}
+
+// takeFile forgets a waiting file.
+func (s *step) takeFile(key []byte) error {
+	if err := s.show(fileShower(key), nil, nil, false); err != nil {
+		return err
+	}
+	return s.drop(bFile, key)
+}
+
+// dropOldestFile makes room among what was offered to somebody abroad: nobody tells this office which files he has taken.
+func (s *step) dropOldestFile(to protocol.UserID) error {
+	prefix := idKey(to)
+	key, _ := s.bucket(bFile).Cursor().Seek(prefix[:])
+	return s.takeFile(bytes.Clone(key))
 }
 
 // deleteOfflineFile is for the two whom the file concerns [TT-FILE-4].
@@ -54,7 +128,7 @@ func (m *machine) deleteOfflineFile(s *step, c *protocol.DeleteOfflineFile) erro
 	if key == nil {
 		return notFound("no such file waits for user %d", c.To)
 	}
-	return s.drop(bFile, key)
+	return s.takeFile(key)
 }
 
 // findFile returns the key of a waiting file, nil if there is none, and counts those it looked at.

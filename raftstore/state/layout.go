@@ -57,6 +57,14 @@ const (
 	bRate                       // ClusterID → new aliases in an hour; with 'd' → dead letters
 	bLeft                       // GroupID abroad, UserID → nothing: has left, and the hub has not said so yet
 	bTask                       // kind, ClusterID → task row: what is done in steps
+	bBlob                       // BlobID → blob row
+	bHolder                     // BlobID, NodeID → nothing: the node has the content
+	bShown                      // shower → shown row: the blobs that something shows
+	bShower                     // BlobID, shower → nothing
+	bOffered                    // BlobID, ClusterID, shower → nothing: the cluster was told of the blob by what shows it
+	bUnused                     // time, BlobID → nothing: since then nothing has shown the blob
+	bAdded                      // Blob.Added, BlobID → nothing
+	bUsage                      // UserID → bytes of the blobs that the user brought
 	numBuckets
 )
 
@@ -64,7 +72,8 @@ func (id bucketID) name() string {
 	return [numBuckets]string{"meta", "log", "conv", "sparse", "session", "dedupe", "user", "login", "password", "updated",
 		"profile", "dept", "group", "member", "change", "device", "token", "file", "revoked", "deletion", "unburned", "due",
 		"fed-peer", "fed-invitation", "fed-lane", "fed-out", "fed-alias", "fed-ref", "fed-origin", "fed-fate", "fed-chain", "fed-hub", "fed-hub-version",
-		"fed-told", "fed-person", "fed-dead", "fed-gap", "fed-fork", "fed-since", "fed-kept", "fed-news", "fed-rate", "fed-left", "fed-task"}[id]
+		"fed-told", "fed-person", "fed-dead", "fed-gap", "fed-fork", "fed-since", "fed-kept", "fed-news", "fed-rate", "fed-left", "fed-task",
+		"blob", "blob-holder", "blob-shown", "blob-shower", "blob-offered", "blob-unused", "blob-added", "blob-usage"}[id]
 }
 
 const (

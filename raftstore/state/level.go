@@ -12,12 +12,14 @@ import (
 //	1 all that was there before levels, but for what is in 2
 //	2 recalling and burning: DeleteMessage, BurnDue, messages to be burned
 //	3 federation: SetIdentity, and all that follows from it
-const Level = levelFederation
+//	4 media: PutBlob, HoldBlobs, DropBlobs, offline files with a blob, references of messages and profiles to blobs, files between offices
+const Level = levelMedia
 
 const (
 	levelFirst      protocol.Level = 1
 	levelDeleting   protocol.Level = 2
 	levelFederation protocol.Level = 3
+	levelMedia      protocol.Level = 4
 )
 
 // LevelError is why a node can't go on, or start: its cluster uses a level that its program does not know, or may not use.
@@ -104,6 +106,12 @@ func needs(c protocol.Command) (level protocol.Level, what string) {
 	case *protocol.SetIdentity, *protocol.AddInvitation, *protocol.SetPeer, *protocol.ReceiveEvent, *protocol.AckEvents, *protocol.SweepFederation,
 		*protocol.AddAlias, *protocol.ReceiveHistory:
 		return levelFederation, "federation"
+	case *protocol.PutBlob, *protocol.HoldBlobs, *protocol.DropBlobs:
+		return levelMedia, "storing pictures and files"
+	case *protocol.AddOfflineFile:
+		if !c.File.Blob.IsZero() {
+			return levelMedia, "storing pictures and files"
+		}
 	case *protocol.SendMessage:
 		if c.Extras.BurnAfter != 0 {
 			return levelDeleting, "burning"
@@ -119,8 +127,14 @@ func (m *machine) mayUse(c protocol.Command) error {
 	if level <= protocol.Level(m.level.Load()) {
 		return nil
 	}
-	return forbidden("%s works once every node of the cluster runs a version that knows it, and may use it", what)
+	return forbidden("%s works once every node of the cluster runs a version that knows it, and may use it: upgrade all nodes", what)
 }
+
+// media reports whether the cluster keeps pictures and files.
+func (m *machine) media() bool { return protocol.Level(m.level.Load()) >= levelMedia }
+
+// media is that for what has no machine at hand.
+func (t *txn) media() bool { return t.level() >= levelMedia }
 
 // mayPropose keeps commands out of the log that older programs in the cluster don't know: those would stop there. Where this node has the
 // level, its command comes behind the one that raised it.
@@ -129,6 +143,25 @@ func (m *machine) mayPropose(c protocol.Command) error {
 		return invalid("level %d is above %d, which is what this node may use", raise.To, m.highest)
 	}
 	return m.mayUse(c)
+}
+
+// propose makes the bytes of a command for the log, if it may go there.
+func (m *machine) propose(c protocol.Command) ([]byte, error) {
+	if err := m.mayPropose(c); err != nil {
+		return nil, err
+	}
+	return encodeCommand(m.known(c))
+}
+
+// known is a command as the cluster's level has it: below that of media a message is one without blobs, which it is for older programs anyway.
+func (m *machine) known(c protocol.Command) protocol.Command {
+	send, ok := c.(*protocol.SendMessage)
+	if !ok || len(send.Blobs) == 0 || m.media() {
+		return c
+	}
+	plain := *send
+	plain.Blobs = nil
+	return &plain
 }
 
 // Level is what the cluster uses, as far as this node has applied the log.

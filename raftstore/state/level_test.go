@@ -79,7 +79,7 @@ func TestLevelAboveTheProgram(t *testing.T) {
 		highest, to protocol.Level
 		want        string
 	}{
-		"a newer program's":  {0, Level + 1, `level 4, and version "test" knows up to level 3: run the newer version`},
+		"a newer program's":  {0, Level + 1, `level 5, and version "test" knows up to level 4: run the newer version`},
 		"an older program's": {1, 2, "level 2, and this node is held at level 1: let it use level 2"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -58,6 +58,7 @@ const (
 	metaRevoked = "revoked-sweep" // where the next sweep of bRevoked begins
 	metaBurning = "burning"       // burning row; there is none before BurnDue
 	metaDeleted = "last-deletion" // Position; nothing after it need be looked for in bDeletion
+	metaBlobs   = "blob-bytes"    // of all blobs that a node has
 	metaLevel   = "level"         // what the cluster uses; see txn.level for when there is none
 
 	metaIdentity    = "fed-identity" // fed.Identity; there is none before SetIdentity
@@ -153,6 +154,8 @@ type step struct {
 	now    protocol.Time
 	events []protocol.Event
 	forget bool // the log up to here holds content that is to go [TT-DEL-7]
+	// dropped are the blobs that nobody needs any more.
+	dropped []protocol.BlobID
 }
 
 func (s *step) emit(body protocol.EventBody) {
@@ -182,6 +185,9 @@ func (m *machine) Apply(tx *bbolt.Tx, at protocol.Position, timeMs int64, cmd []
 		return raftstore.Applied{Result: refusal}, nil
 	case err != nil:
 		return raftstore.Applied{}, fmt.Errorf("apply at %v: %w", at, err)
+	}
+	if len(s.dropped) > 0 {
+		s.emit(protocol.BlobsDropped{IDs: s.dropped})
 	}
 	a := raftstore.Applied{Result: result, Events: s.events}
 	if s.forget {
@@ -253,6 +259,12 @@ func (m *machine) execute(s *step, cmd protocol.Command) (any, error) {
 		return m.addAlias(s, c)
 	case *protocol.ReceiveHistory:
 		return m.receiveHistory(s, c)
+	case *protocol.PutBlob:
+		return m.putBlob(s, c)
+	case *protocol.HoldBlobs:
+		return m.holdBlobs(s, c)
+	case *protocol.DropBlobs:
+		return m.dropBlobs(s, c)
 	}
 	return nil, fmt.Errorf("no way to execute %T", cmd)
 }

@@ -123,6 +123,9 @@ func (m *machine) liveGroup(t *txn, id protocol.GroupID) (*roster, error) {
 // saveGroup stores a changed group and makes the change known to what follows.
 func (m *machine) saveGroup(s *step, g protocol.Group, members []protocol.UserID) error {
 	m.members.put(&roster{g, members})
+	if err := s.showPath(groupShower(g.ID), g.Avatar); err != nil {
+		return err
+	}
 	key := idKey(g.ID)
 	return s.putRow(bGroup, key[:], g)
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"teamtalk/protocol"
+	"teamtalk/protocol/fed"
 )
 
 // maxHeads bounds the conversation heads kept in memory.
@@ -12,6 +13,9 @@ const maxHeads = 1 << 16
 
 // sendMessage gives a message the next id of its conversation and stores it [TT-MSG-1] [TT-MSG-4].
 func (m *machine) sendMessage(s *step, c *protocol.SendMessage) (any, error) {
+	if !m.media() {
+		c.Blobs = nil
+	}
 	if err := checkMessage(c); err != nil {
 		return nil, err
 	}
@@ -30,7 +34,7 @@ func (m *machine) sendMessage(s *step, c *protocol.SendMessage) (any, error) {
 		return nil, err
 	}
 	conv := c.To.Conversation(c.From)
-	r, err := m.routeOf(s.txn, conv, c.From, g, len(c.Data)+wrapping)
+	r, err := m.routeOf(s.txn, conv, c.From, g, len(c.Data)+refsLen(c.Blobs)+wrapping)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +57,13 @@ func (m *machine) sendMessage(s *step, c *protocol.SendMessage) (any, error) {
 		return nil, err
 	}
 	if err := m.noteUnburned(s, &row); err != nil {
+		return nil, err
+	}
+	shown, err := s.recorded(c.Blobs)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.noteShown(s, conv, shown, fed.ClusterID{}); err != nil {
 		return nil, err
 	}
 	sent := protocol.MessageSent{Message: row.message(s.at)}
@@ -85,6 +96,9 @@ func checkMessage(c *protocol.SendMessage) error {
 		return tooLarge("text: more than %d bytes", protocol.MaxTextData)
 	case c.To.Type == protocol.SessionSingle && c.To.Peer() == c.From:
 		return invalid("the message goes to its sender")
+	}
+	if err := checkRefs(c.Blobs); err != nil {
+		return err
 	}
 	return c.Extras.Check(c.To.Type)
 }

@@ -41,10 +41,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Start hands a command to the log. Commands started by one caller are executed in that order. The result of Wait is the
 // command's protocol.XxxResult, or nil; errors are *protocol.Error.
 func (s *Store) Start(ctx context.Context, cmd protocol.Command) (protocol.Pending, error) {
-	if err := s.machine.mayPropose(cmd); err != nil {
-		return nil, err
-	}
-	b, err := encodeCommand(cmd)
+	b, err := s.machine.propose(cmd)
 	var refusal *protocol.Error
 	switch {
 	case errors.As(err, &refusal):

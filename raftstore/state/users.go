@@ -34,6 +34,9 @@ func (t *txn) user(id protocol.UserID) (userRow, error) {
 // putUser stores row; updated is the former User.Updated, 0 for a new user.
 func (s *step) putUser(row *userRow, updated protocol.Time) error {
 	u := &row.User
+	if err := s.showPath(avatarShower(u.ID), u.Avatar); err != nil {
+		return err
+	}
 	if u.Updated != updated {
 		if updated != 0 {
 			old := updatedKey(updated, u.ID)

@@ -437,6 +437,168 @@ func (x *SearchReq) GetLimit() uint32 {
 	return 0
 }
 
+// 0x0A08: where may content be sent to, or fetched from, over HTTP?
+type MediaReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`                                 // 1 upload, 2 download, 3 upload of the file of a task, 4 download of it
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`                                  // of the file to upload
+	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`                                 // of it, bytes
+	ContentType   string                 `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"` // of it, as the client has it; the server looks for itself
+	Paths         []string               `protobuf:"bytes,5,rep,name=paths,proto3" json:"paths,omitempty"`                                // g0/... to download, 100 at most
+	TaskId        string                 `protobuf:"bytes,6,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaReq) Reset() {
+	*x = MediaReq{}
+	mi := &file_chatpb_chat_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaReq) ProtoMessage() {}
+
+func (x *MediaReq) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_chat_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaReq.ProtoReflect.Descriptor instead.
+func (*MediaReq) Descriptor() ([]byte, []int) {
+	return file_chatpb_chat_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *MediaReq) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *MediaReq) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MediaReq) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *MediaReq) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *MediaReq) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *MediaReq) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+// 0x0A09: the answer to MEDIA_REQ.
+type MediaRsp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // a Code of the session extension; 0: done
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Urls          []string               `protobuf:"bytes,3,rep,name=urls,proto3" json:"urls,omitempty"` // one for an upload or a task, else in the order of paths; relative to the HTTP server's root, beginning with a slash
+	ExpiresS      uint32                 `protobuf:"varint,4,opt,name=expires_s,json=expiresS,proto3" json:"expires_s,omitempty"`
+	MaxBytes      uint64                 `protobuf:"varint,5,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"` // of an upload
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MediaRsp) Reset() {
+	*x = MediaRsp{}
+	mi := &file_chatpb_chat_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MediaRsp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MediaRsp) ProtoMessage() {}
+
+func (x *MediaRsp) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_chat_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MediaRsp.ProtoReflect.Descriptor instead.
+func (*MediaRsp) Descriptor() ([]byte, []int) {
+	return file_chatpb_chat_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *MediaRsp) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *MediaRsp) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *MediaRsp) GetUrls() []string {
+	if x != nil {
+		return x.Urls
+	}
+	return nil
+}
+
+func (x *MediaRsp) GetExpiresS() uint32 {
+	if x != nil {
+		return x.ExpiresS
+	}
+	return 0
+}
+
+func (x *MediaRsp) GetMaxBytes() uint64 {
+	if x != nil {
+		return x.MaxBytes
+	}
+	return 0
+}
+
 var File_chatpb_chat_proto protoreflect.FileDescriptor
 
 const file_chatpb_chat_proto_rawDesc = "" +
@@ -476,7 +638,20 @@ const file_chatpb_chat_proto_rawDesc = "" +
 	"\ahub_seq\x18\x06 \x01(\x04R\x06hubSeq\"5\n" +
 	"\tSearchReq\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limitB$Z\"teamtalk/protocol/pb/chatpb;chatpbb\x06proto3"
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x98\x01\n" +
+	"\bMediaReq\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\x12!\n" +
+	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12\x14\n" +
+	"\x05paths\x18\x05 \x03(\tR\x05paths\x12\x17\n" +
+	"\atask_id\x18\x06 \x01(\tR\x06taskId\"\x86\x01\n" +
+	"\bMediaRsp\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x12\n" +
+	"\x04urls\x18\x03 \x03(\tR\x04urls\x12\x1b\n" +
+	"\texpires_s\x18\x04 \x01(\rR\bexpiresS\x12\x1b\n" +
+	"\tmax_bytes\x18\x05 \x01(\x04R\bmaxBytesB$Z\"teamtalk/protocol/pb/chatpb;chatpbb\x06proto3"
 
 var (
 	file_chatpb_chat_proto_rawDescOnce sync.Once
@@ -490,7 +665,7 @@ func file_chatpb_chat_proto_rawDescGZIP() []byte {
 	return file_chatpb_chat_proto_rawDescData
 }
 
-var file_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_chatpb_chat_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_chatpb_chat_proto_goTypes = []any{
 	(*DeleteReq)(nil), // 0: teamtalk.chat.v1.DeleteReq
 	(*DeleteRsp)(nil), // 1: teamtalk.chat.v1.DeleteRsp
@@ -498,6 +673,8 @@ var file_chatpb_chat_proto_goTypes = []any{
 	(*Mark)(nil),      // 3: teamtalk.chat.v1.Mark
 	(*State)(nil),     // 4: teamtalk.chat.v1.State
 	(*SearchReq)(nil), // 5: teamtalk.chat.v1.SearchReq
+	(*MediaReq)(nil),  // 6: teamtalk.chat.v1.MediaReq
+	(*MediaRsp)(nil),  // 7: teamtalk.chat.v1.MediaRsp
 }
 var file_chatpb_chat_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -518,7 +695,7 @@ func file_chatpb_chat_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_chat_proto_rawDesc), len(file_chatpb_chat_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
