@@ -15,6 +15,7 @@ const (
 	alpnRaft = "teamtalk-raft/1"
 	alpnNode = "teamtalk-node/1"
 	alpnJoin = "teamtalk-join/1"
+	alpnBlob = "teamtalk-blob/1"
 )
 
 // conn is a connection whose other side is known; nobody's in the case of one who joins.

@@ -7,6 +7,7 @@
 //
 //	teamtalk-raft/1   a stream for raft's transport: RaftLayer
 //	teamtalk-node/1   calls from one node to another, a connection per lane: Mesh, package rpc
+//	teamtalk-blob/1   a stream for the content of a picture or file: BlobListener, DialBlob
 //	teamtalk-join/1   somebody who has a token and wants to be a node: Join and ServeJoin; the only one without a client certificate
 //
 // Who is there is decided by package authority alone: a certificate of this cluster's authority, good at this time, of a node

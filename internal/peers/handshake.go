@@ -130,7 +130,7 @@ func (p *Port) serverTLS(g *guest) *tls.Config {
 	}
 	base.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		for _, alpn := range hello.SupportedProtos {
-			if alpn != alpnRaft && alpn != alpnNode && alpn != alpnJoin {
+			if alpn != alpnRaft && alpn != alpnNode && alpn != alpnJoin && alpn != alpnBlob {
 				continue
 			}
 			g.alpn = alpn

@@ -28,6 +28,7 @@ type Port struct {
 	node func(*conn)
 	join func(*conn)
 	lets JoinHandler
+	blob *BlobListener
 }
 
 // Open begins to accept. Calls from nodes are refused as not ready until there is a Mesh, joining ones until ServeJoin.
@@ -38,7 +39,8 @@ func Open(cfg Config) (*Port, error) {
 	cfg.setDefaults()
 	m := newMetrics(cfg.Registerer, cfg.Identity.Expires)
 	p := &Port{cfg: cfg, metrics: m, log: cfg.Logger.With("part", "peers")}
-	p.books = newBooks(m, map[string]int{alpnRaft: cfg.Tuning.PerNode, alpnNode: cfg.Tuning.PerNode, alpnJoin: cfg.Tuning.Joins})
+	p.books = newBooks(m, map[string]int{alpnRaft: cfg.Tuning.PerNode, alpnNode: cfg.Tuning.PerNode, alpnJoin: cfg.Tuning.Joins,
+		alpnBlob: cfg.Tuning.PerNode})
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.raft = newRaftLayer(p)
 	// Stopped by Close, which closes the listener.
@@ -51,6 +53,7 @@ func (p *Port) Close() error {
 	p.stop()
 	err := p.cfg.Listener.Close()
 	p.raft.end()
+	p.endBlobs()
 	known, raw := p.books.close()
 	for _, c := range raw {
 		c.Close()
@@ -156,6 +159,10 @@ func (p *Port) next(g *guest) func(*conn) {
 		next = p.node
 	case alpnJoin:
 		next = p.join
+	case alpnBlob:
+		if p.blob != nil {
+			next = p.blob.offer
+		}
 	}
 	if next == nil {
 		g.greet, g.reason, g.err = greetNotReady, reasonNotReady, ErrNotReady
@@ -214,9 +221,9 @@ func (l *limiter) allow(now time.Time) (swallowed int, ok bool) {
 	return swallowed, true
 }
 
-// userTimeout is long for raft: a follower that writes a snapshot to a slow disk stops reading for a while.
+// userTimeout is long for what is written to disks: a follower that writes a snapshot to a slow one stops reading for a while.
 func userTimeout(alpn string) time.Duration {
-	if alpn == alpnRaft {
+	if alpn == alpnRaft || alpn == alpnBlob {
 		return 30 * time.Second
 	}
 	return 5 * time.Second

@@ -3,7 +3,6 @@ package peers
 import (
 	"context"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,43 +13,26 @@ import (
 
 // RaftLayer is the port as raft's network transport wants it: a raft.StreamLayer.
 type RaftLayer struct {
-	port     *Port
-	accepted chan *conn
-	once     sync.Once
-	closed   chan struct{}
+	port *Port
+	handover
 }
 
 var _ raft.StreamLayer = (*RaftLayer)(nil)
 
 func newRaftLayer(p *Port) *RaftLayer {
-	return &RaftLayer{port: p, accepted: make(chan *conn), closed: make(chan struct{})}
+	return &RaftLayer{port: p, handover: newHandover(p.cfg.Tuning.Handshake)}
 }
 
 // RaftLayer is for a raft.NetworkTransport, of which there is one.
 func (p *Port) RaftLayer() *RaftLayer { return p.raft }
 
-// offer gives a connection to whoever accepts, or closes it.
-func (r *RaftLayer) offer(c *conn) {
-	t := time.NewTimer(r.port.cfg.Tuning.Handshake)
-	defer t.Stop()
-	select {
-	case r.accepted <- c:
-	case <-r.closed:
-		_ = c.Close()
-	case <-t.C:
-		// Nobody accepts yet: the other side will try again.
-		_ = c.Close()
-	}
-}
-
 // Accept waits for a node's connection.
 func (r *RaftLayer) Accept() (net.Conn, error) {
-	select {
-	case c := <-r.accepted:
-		return &asking{conn: c, stall: r.port.cfg.Tuning.Stall}, nil
-	case <-r.closed:
-		return nil, net.ErrClosed
+	c, err := r.take()
+	if err != nil {
+		return nil, err
 	}
+	return &asking{conn: c, stall: r.port.cfg.Tuning.Stall}, nil
 }
 
 // asking is a connection over which a node asks raft, one question after the other. Between questions there may be silence, but not within one: raft
@@ -109,8 +91,6 @@ func (r *RaftLayer) Close() error {
 	r.end()
 	return nil
 }
-
-func (r *RaftLayer) end() { r.once.Do(func() { close(r.closed) }) }
 
 // Addr is the address this node advertises.
 func (r *RaftLayer) Addr() net.Addr { return advertised(r.port.cfg.Advertise) }
