@@ -20,6 +20,7 @@ const (
 	kindPresence  kind = 1
 	kindP2P       kind = 2
 	kindDelivered kind = 3
+	kindOffered   kind = 4
 
 	kindJoined  kind = 16
 	kindLeft    kind = 17
@@ -53,6 +54,21 @@ type wireDelivered struct {
 	B       uint32               `cbor:"4,keyasint,omitempty"`
 	UpTo    protocol.MsgID       `cbor:"5,keyasint"`
 	Authors []protocol.UserID    `cbor:"6,keyasint,omitempty"`
+}
+
+type wireOffered struct {
+	From      protocol.UserID `cbor:"1,keyasint"`
+	To        protocol.UserID `cbor:"2,keyasint"`
+	TaskID    string          `cbor:"3,keyasint"`
+	Name      string          `cbor:"4,keyasint"`
+	Size      uint32          `cbor:"5,keyasint,omitempty"`
+	Online    bool            `cbor:"6,keyasint,omitempty"`
+	Addresses []wireAddress   `cbor:"7,keyasint,omitempty"`
+}
+
+type wireAddress struct {
+	Host string `cbor:"1,keyasint"`
+	Port uint16 `cbor:"2,keyasint"`
 }
 
 // wireSession is a Session of the sending node.
@@ -125,6 +141,12 @@ func encodeSignal(sig protocol.Signal) ([]byte, error) {
 	case protocol.Delivered:
 		c := sig.Conversation
 		return appendItem(nil, kindDelivered, wireDelivered{User: sig.User, Type: c.Type, A: c.A, B: c.B, UpTo: sig.UpTo, Authors: sig.Authors})
+	case protocol.FileOffered:
+		w := wireOffered{From: sig.From, To: sig.To, TaskID: sig.TaskID, Name: sig.Name, Size: sig.Size, Online: sig.Online}
+		for _, a := range sig.Addresses {
+			w.Addresses = append(w.Addresses, wireAddress(a))
+		}
+		return appendItem(nil, kindOffered, w)
 	}
 	return nil, fmt.Errorf("no kind for %T", sig)
 }
@@ -185,6 +207,9 @@ func decodeItem(k kind, body []byte) (any, error) {
 		w, err := decodeAs[wireDelivered](body)
 		c := protocol.Conversation{Type: w.Type, A: w.A, B: w.B}
 		return protocol.Delivered{User: w.User, Conversation: c, UpTo: w.UpTo, Authors: w.Authors}, err
+	case kindOffered:
+		w, err := decodeAs[wireOffered](body)
+		return w.signal(), err
 	case kindJoined, kindLeft, kindTouched:
 		c, err := decodeAs[change](body)
 		if err == nil {
@@ -206,6 +231,14 @@ func decodeItem(k kind, body []byte) (any, error) {
 		return decodeAs[tick](body)
 	}
 	return nil, nil //nolint:nilnil // an unknown kind is neither an item nor an error
+}
+
+func (w *wireOffered) signal() protocol.FileOffered {
+	sig := protocol.FileOffered{From: w.From, To: w.To, TaskID: w.TaskID, Name: w.Name, Size: w.Size, Online: w.Online}
+	for _, a := range w.Addresses {
+		sig.Addresses = append(sig.Addresses, protocol.FileAddress(a))
+	}
+	return sig
 }
 
 func decodeAs[T any](body []byte) (T, error) {

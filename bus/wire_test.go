@@ -22,6 +22,8 @@ func samplePayload(t testing.TB) (payload []byte, items []any) {
 		protocol.PresenceChanged{User: 1},
 		protocol.P2PSent{From: 1, To: 2, Data: "\xff\x00", Origin: 3},
 		protocol.Delivered{User: 1, Conversation: protocol.Conversation{Type: protocol.SessionGroup, A: 5}, UpTo: 9, Authors: []protocol.UserID{1, 2}},
+		protocol.FileOffered{From: 1, To: 2, TaskID: "t", Name: "C:/文件", Size: 1<<32 - 1, Online: true, Addresses: []protocol.FileAddress{{Host: "::1", Port: 8600}, {Host: "h", Port: 1}}},
+		protocol.FileOffered{From: 1, To: 2},
 	} {
 		item, err := encodeSignal(sig)
 		if err != nil {
@@ -165,6 +167,10 @@ func normal(v any) any {
 	if d, ok := v.(protocol.Delivered); ok && len(d.Authors) == 0 {
 		d.Authors = nil
 		return d
+	}
+	if o, ok := v.(protocol.FileOffered); ok && len(o.Addresses) == 0 {
+		o.Addresses = nil
+		return o
 	}
 	return v
 }

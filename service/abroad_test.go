@@ -17,6 +17,9 @@ import (
 
 const lin protocol.UserID = protocol.MaxLocalID
 
+// deaf is somebody of an office that takes no files.
+const deaf = lin + 9
+
 func (s *fakeStore) GroupDomain(g protocol.GroupID) (string, error) {
 	if g < protocol.MaxLocalID {
 		return "", notFound()
@@ -119,10 +122,16 @@ func TestGroupInfoAbroad(t *testing.T) {
 // [TT-FED-7]
 func TestFilesAbroad(t *testing.T) {
 	s := officeStore()
-	f := NewFiles(s, nil)
-	wantCode(t, "request", f.Request(t.Context(), 1, lin, "a.txt", 1, true), protocol.CodeForbidden)
-	wantCode(t, "add", f.AddOffline(t.Context(), 1, lin, "t", "a.txt", 1), protocol.CodeForbidden)
-	if s.last() != nil {
+	s.users[deaf] = protocol.User{ID: deaf, Remote: true}
+	transfers := new(fakeTransfers)
+	f := NewFiles(s, transfers)
+	_, _, err := f.Request(t.Context(), 1, lin, "a.txt", 1, true)
+	wantCode(t, "request", err, 0)
+	_, _, err = f.Request(t.Context(), 1, deaf, "a.txt", 1, true)
+	wantCode(t, "request where no files may go", err, protocol.CodeForbidden)
+	wantCode(t, "add what another server has", f.AddOffline(t.Context(), 1, lin, "t", "a.txt", 1), protocol.CodeForbidden)
+	wantCode(t, "add what this one carries", f.AddOffline(t.Context(), 1, lin, transfers.task(1), "a.txt", 1), 0)
+	if s.last() != nil || transfers.offers != 1 {
 		t.Errorf("executed %v", s.last())
 	}
 }

@@ -252,6 +252,14 @@ func (s *fakeStore) Shielded(g protocol.GroupID, _ protocol.UserID) (bool, error
 	return s.shielded[g], s.broken
 }
 
+// MaySendFile lets nothing go to where nothing can come from.
+func (s *fakeStore) MaySendFile(_, to protocol.UserID) error {
+	if to == deaf {
+		return protocol.Errorf(protocol.CodeForbidden, "that office takes no files")
+	}
+	return nil
+}
+
 func (s *fakeStore) OfflineFiles(to protocol.UserID) ([]protocol.OfflineFile, error) {
 	var found []protocol.OfflineFile
 	for _, f := range s.files {
@@ -331,7 +339,7 @@ func TestNobodyActsAsOperator(t *testing.T) {
 			return err
 		},
 		"shield":      func() error { return g.Shield(ctx, 0, 1, true) },
-		"request":     func() error { return f.Request(ctx, 0, 1, "f", 1, false) },
+		"request":     func() error { _, _, err := f.Request(ctx, 0, 1, "f", 1, false); return err },
 		"offline":     func() error { _, err := f.Offline(ctx, 0); return err },
 		"add file":    func() error { return f.AddOffline(ctx, 0, 1, "t", "f", 1) },
 		"delete file": func() error { return f.DeleteOffline(ctx, 0, 0, 1, "t") },

@@ -11,12 +11,16 @@ type FileStore interface {
 	Executor
 	OfflineFiles(to protocol.UserID) ([]protocol.OfflineFile, error)
 	UserByID(id protocol.UserID) (protocol.User, error)
+	// MaySendFile refuses a file for somebody of another office that would not be accepted once it is stored here; nil for one's own people.
+	MaySendFile(from, to protocol.UserID) error
 }
 
 // FileTransfers carries files between users.
 type FileTransfers interface {
-	// Offer prepares the transfer of a file of size bytes and tells the receiver.
-	Offer(ctx context.Context, from, to protocol.UserID, name string, size uint32, online bool) error
+	// Offer prepares the transfer of a file of size bytes: the task that carries it, and whether that is done while both users are connected.
+	Offer(ctx context.Context, from, to protocol.UserID, name string, size uint32, online bool) (task string, isOnline bool, err error)
+	// IsTask reports whether an id was given by Offer, on whichever node and whenever.
+	IsTask(id string) bool
 }
 
 // Files knows the files on their way from user to user.
@@ -28,15 +32,20 @@ type Files struct {
 // NewFiles makes the file rules over a store; transfers may be nil.
 func NewFiles(store FileStore, transfers FileTransfers) *Files { return &Files{store, transfers} }
 
-// Request asks to send a file of size bytes; CodeUnavailable if there is nothing to carry it [TT-FILE-1].
-func (f *Files) Request(ctx context.Context, me, to protocol.UserID, name string, size uint32, online bool) error {
+// Request asks to send a file of size bytes: the task that carries it, and whether that is done while both users are connected, which depends on the
+// receiver too [TT-FILE-5]. CodeUnavailable if there is nothing to carry it [TT-FILE-1].
+func (f *Files) Request(ctx context.Context, me, to protocol.UserID, name string, size uint32, online bool) (task string, isOnline bool, err error) {
 	if err := f.checkFile(me, to, name); err != nil {
-		return err
+		return "", false, err
 	}
 	if f.transfers == nil {
-		return protocol.Errorf(protocol.CodeUnavailable, "this server transfers no files")
+		return "", false, protocol.Errorf(protocol.CodeUnavailable, "this server transfers no files")
 	}
-	return wrap("request file transfer", f.transfers.Offer(ctx, me, to, name, size, online))
+	if err := f.store.MaySendFile(me, to); err != nil { // [TT-FED-7]
+		return "", false, wrap("request file transfer", err)
+	}
+	task, isOnline, err = f.transfers.Offer(ctx, me, to, name, size, online)
+	return task, isOnline, wrap("request file transfer", err)
 }
 
 // Offline is the files that wait for the user [TT-FILE-2].
@@ -48,13 +57,20 @@ func (f *Files) Offline(_ context.Context, me protocol.UserID) ([]protocol.Offli
 	return files, wrap("offline files", err)
 }
 
-// AddOffline notes that a file of the user's, of size bytes, waits for another [TT-FILE-3].
+// AddOffline notes that a file of the user's, of size bytes, waits for another, with a service that is not this one [TT-FILE-3]. What this one carries
+// waits from when it is stored, whatever is said of it: by then the receiver may have fetched it [TT-FILE-6].
 func (f *Files) AddOffline(ctx context.Context, me, to protocol.UserID, taskID, name string, size uint32) error {
 	if err := protocol.CheckName("task id", taskID, protocol.MaxTaskID); err != nil {
 		return err
 	}
 	if err := f.checkFile(me, to, name); err != nil {
 		return err
+	}
+	if f.transfers != nil && f.transfers.IsTask(taskID) {
+		return nil
+	}
+	if to >= protocol.MaxLocalID { // [TT-FED-7]
+		return protocol.Errorf(protocol.CodeForbidden, "a file for somebody of another office has to be sent by this server")
 	}
 	file := protocol.OfflineFile{From: me, To: to, TaskID: taskID, Name: name, Size: size}
 	return execute0(ctx, f.store, "add offline file", &protocol.AddOfflineFile{File: file})
@@ -82,9 +98,6 @@ func (f *Files) checkFile(me, to protocol.UserID, name string) error {
 	}
 	if me == to {
 		return protocol.Errorf(protocol.CodeInvalid, "a file cannot go to oneself")
-	}
-	if to >= protocol.MaxLocalID { // [TT-FED-7]
-		return protocol.Errorf(protocol.CodeForbidden, "files can't be sent to other offices yet")
 	}
 	if err := protocol.CheckName("file name", name, protocol.MaxFileName); err != nil {
 		return err

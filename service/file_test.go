@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,21 +11,49 @@ import (
 
 type fakeTransfers struct{ offers int }
 
-func (f *fakeTransfers) Offer(context.Context, protocol.UserID, protocol.UserID, string, uint32, bool) error {
+// Offer gives every second file another mode than was asked for.
+func (f *fakeTransfers) Offer(_ context.Context, _, _ protocol.UserID, _ string, _ uint32, online bool) (string, bool, error) {
 	f.offers++
-	return nil
+	return f.task(f.offers), online == (f.offers%2 == 0), nil
 }
 
-// [TT-FILE-1]
+func (f *fakeTransfers) IsTask(id string) bool { return strings.HasPrefix(id, "task of ours ") }
+
+func (f *fakeTransfers) task(n int) string { return fmt.Sprint("task of ours ", n) }
+
+// [TT-FILE-1] [TT-FILE-5]
 func TestRequestFile(t *testing.T) {
 	s := newFakeStore(protocol.User{ID: 1}, protocol.User{ID: 2})
 	ctx := t.Context()
-	wantCode(t, "no transfers", NewFiles(s, nil).Request(ctx, 1, 2, "f", 10, true), protocol.CodeUnavailable)
+	_, _, err := NewFiles(s, nil).Request(ctx, 1, 2, "f", 10, true)
+	wantCode(t, "no transfers", err, protocol.CodeUnavailable)
 	transfers := new(fakeTransfers)
-	wantCode(t, "to a user", NewFiles(s, transfers).Request(ctx, 1, 2, "f", 10, true), 0)
-	wantCode(t, "to nobody", NewFiles(s, transfers).Request(ctx, 1, 3, "f", 10, true), protocol.CodeNotFound)
-	if transfers.offers != 1 {
+	for n, want := range map[int]bool{1: false, 2: true} {
+		task, online, err := NewFiles(s, transfers).Request(ctx, 1, 2, "f", 10, true)
+		if err != nil || task != transfers.task(n) || online != want {
+			t.Errorf("offer %d: %q online %v, %v", n, task, online, err)
+		}
+	}
+	for to, want := range map[protocol.UserID]protocol.Code{3: protocol.CodeNotFound, 1: protocol.CodeInvalid} {
+		_, _, err = NewFiles(s, transfers).Request(ctx, 1, to, "f", 10, true)
+		wantCode(t, "to nobody", err, want)
+	}
+	if transfers.offers != 2 {
 		t.Errorf("%d offers", transfers.offers)
+	}
+}
+
+// [TT-FILE-6]: what this server carries is recorded when it is stored, not when its sender says so.
+func TestAddOfflineOfATask(t *testing.T) {
+	s := newFakeStore(protocol.User{ID: 1}, protocol.User{ID: 2})
+	transfers := new(fakeTransfers)
+	wantCode(t, "a task", NewFiles(s, transfers).AddOffline(t.Context(), 1, 2, transfers.task(7), "f", 10), 0)
+	if s.last() != nil {
+		t.Errorf("executed %#v", s.last())
+	}
+	wantCode(t, "another's", NewFiles(s, transfers).AddOffline(t.Context(), 1, 2, "7", "f", 10), 0)
+	if s.last() == nil {
+		t.Error("nothing was executed")
 	}
 }
 

@@ -1,0 +1,6 @@
+//go:build !race
+
+package transfer
+
+// usualSize is that of the file of TestLarge, in bytes.
+const usualSize = 256 << 20
