@@ -15,11 +15,12 @@ type Kind string
 
 // Kinds of transport.
 const (
-	KindTCP       Kind = "tcp"
-	KindTLS       Kind = "tls"
-	KindWebSocket Kind = "websocket"
-	KindLongPoll  Kind = "longpoll"
-	KindQUIC      Kind = "quic"
+	KindTCP          Kind = "tcp"
+	KindTLS          Kind = "tls"
+	KindWebSocket    Kind = "websocket"
+	KindLongPoll     Kind = "longpoll"
+	KindQUIC         Kind = "quic"
+	KindWebTransport Kind = "webtransport"
 )
 
 // Conn is one client's connection. One goroutine reads and one writes; the other methods may be called from any.
@@ -42,4 +43,10 @@ type Conn interface {
 	RemoteAddr() netip.AddrPort
 	// Kind is the transport's name.
 	Kind() Kind
+}
+
+// Carrier is a Conn beside which its client may open streams that carry files, once it has logged in [TT-FILE-12].
+type Carrier interface {
+	// LoggedIn says whose session it is, before its client is told.
+	LoggedIn(u protocol.UserID)
 }

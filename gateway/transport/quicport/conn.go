@@ -1,10 +1,8 @@
 package quicport
 
 import (
-	"errors"
-	"io"
 	"net"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -23,7 +21,13 @@ type conn struct {
 	transport.Conn // over str
 	str            *sessionStream
 	flush          time.Duration
+
+	user atomic.Uint32 // whose session it is; 0: not logged in
+	bulk atomic.Int32  // streams beside it
 }
+
+// LoggedIn lets the client open streams beside the session.
+func (c *conn) LoggedIn(u protocol.UserID) { c.user.Store(uint32(u)) }
 
 func newConn(qc *quic.Conn, str *quic.Stream, flush time.Duration) *conn {
 	s := &sessionStream{Stream: str, qc: qc}
@@ -46,18 +50,12 @@ func (c *conn) Close(code protocol.Code) error {
 	return nil
 }
 
-// sessionStream is the session stream as a net.Conn, which remembers how far it has come to its end. Its Close is not used: it closes with a code.
+// sessionStream is the session stream as a net.Conn. Its Close is not used: it closes with a code.
 type sessionStream struct {
 	*quic.Stream
 	qc    *quic.Conn
 	stray func(*quic.Conn) // looks after the other streams, at every Read; nil: nothing to do
-
-	mu      sync.Mutex // guards what follows
-	writing bool       // a Write is under way
-	broken  bool       // a Write failed: what the client has is not whole
-	fin     bool       // the end has been sent, or will be by the Write under way
-	ended   bool       // the client's end has been read
-	closed  bool
+	end   ending
 }
 
 // Read takes a client that closes the connection for one that ends the stream: on other transports both look alike.
@@ -66,72 +64,22 @@ func (s *sessionStream) Read(b []byte) (int, error) {
 	if s.stray != nil {
 		s.stray(s.qc)
 	}
-	if err == nil {
-		return n, nil
-	}
-	if app, ok := errors.AsType[*quic.ApplicationError](err); ok && app.Remote {
-		err = io.EOF
-	}
-	if errors.Is(err, io.EOF) {
-		s.mu.Lock()
-		s.ended = true
-		s.mu.Unlock()
-	}
-	return n, err
+	return n, s.end.read(err)
 }
 
 func (s *sessionStream) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	if s.closed || s.fin {
-		s.mu.Unlock()
-		return 0, net.ErrClosed
+	if err := s.end.beginWrite(); err != nil {
+		return 0, err
 	}
-	s.writing = true
-	s.mu.Unlock()
-
 	n, err := s.Stream.Write(b)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.writing = false
-	if err != nil {
-		s.broken = true
-	}
-	if s.fin && !s.broken {
-		return n, errors.Join(err, s.Stream.Close())
-	}
-	return n, err
+	return n, s.end.endWrite(err, s.Stream.Close)
 }
 
 // CloseWrite sends the end of the stream; behind a Write under way, which QUIC does not allow at the same time.
-func (s *sessionStream) CloseWrite() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return net.ErrClosed
-	}
-	if s.fin {
-		return nil
-	}
-	s.fin = true
-	if s.writing {
-		return nil
-	}
-	return s.Stream.Close()
-}
+func (s *sessionStream) CloseWrite() error { return s.end.closeWrite(s.Stream.Close) }
 
-// close reports whether it is called for the first time, and whether both sides have ended the stream with nothing missing.
 func (s *sessionStream) close() (first, inOrder bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false, false
-	}
-	s.closed = true
-	if !s.ended || s.writing || s.broken || s.qc.Context().Err() != nil {
-		return true, false
-	}
-	return true, s.fin || s.Stream.Close() == nil
+	return s.end.close(s.qc.Context().Err() != nil, s.Stream.Close)
 }
 
 func (s *sessionStream) LocalAddr() net.Addr { return s.qc.LocalAddr() }

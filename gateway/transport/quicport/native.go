@@ -10,7 +10,7 @@ import (
 	"teamtalk/protocol"
 )
 
-// serveNative waits for the session stream [TT-QUIC-2], hands it over, and refuses the other streams until the connection ends.
+// serveNative waits for the session stream [TT-QUIC-2], hands it over, and looks after the other streams until the connection ends.
 func (p *Port) serveNative(qc *quic.Conn, handle func(transport.Conn)) {
 	ctx, cancel := context.WithTimeout(p.life, p.timing.FirstStream)
 	str, err := qc.AcceptStream(ctx)
@@ -31,22 +31,41 @@ func (p *Port) serveNative(qc *quic.Conn, handle func(transport.Conn)) {
 	if !p.sessions.Spawn(c, handle) {
 		return
 	}
-	p.refuseStreams(qc)
+	p.acceptStreams(qc, c)
 }
 
-// refuseStreams resets what a client opens beside the session stream, until the connection ends [TT-QUIC-3].
-func (p *Port) refuseStreams(qc *quic.Conn) {
-	for range p.limits.RefusedStreams {
+// acceptStreams hands over what a client that has logged in opens beside the session stream, and resets what there must not be, until the connection ends
+// [TT-QUIC-3] [TT-FILE-12].
+func (p *Port) acceptStreams(qc *quic.Conn, c *conn) {
+	for refused := 0; refused < p.limits.RefusedStreams; {
 		str, err := qc.AcceptStream(p.life)
 		if err != nil {
 			closeConn(qc, protocol.CodeDraining) // only if it was not the connection that ended
 			return
 		}
+		if p.carry(qc, c, str) {
+			continue
+		}
+		refused++
 		p.metrics.streams.WithLabelValues(streamBulk).Inc()
 		str.CancelRead(quic.StreamErrorCode(protocol.CodeForbidden))
 		str.CancelWrite(quic.StreamErrorCode(protocol.CodeForbidden))
 	}
 	p.refuseClient(qc)
+}
+
+// carry hands over a stream beside a session; false: there must be none.
+func (p *Port) carry(qc *quic.Conn, c *conn, str *quic.Stream) bool {
+	u := protocol.UserID(c.user.Load())
+	if p.bulk == nil || u == 0 || c.bulk.Load() >= bulkStreams {
+		return false
+	}
+	c.bulk.Add(1)
+	b := newBulk(qc, str)
+	return p.sessions.Spawn(b, func(transport.Conn) {
+		defer c.bulk.Add(-1)
+		p.bulk(u, b)
+	})
 }
 
 // refuseUniStreams stops the unidirectional streams, which have no meaning [TT-QUIC-3]. It is called when the session stream is read: a goroutine that

@@ -1,4 +1,4 @@
-// Package quicport is the UDP port: native connections over QUIC, and HTTP/3 beside them, told apart by ALPN.
+// Package quicport is the UDP port: native connections over QUIC, and HTTP/3 with WebTransport beside them, told apart by ALPN.
 //
 // What QUIC gives the protocol: a client that changes its network, or whose NAT gives it another port, keeps its connection [TT-QUIC-5],
 // and many connections cost one socket. What it asks for: limits on handshakes, since datagrams can lie about where they come from (gate.go),
@@ -42,8 +42,9 @@ const (
 	connectionWindow    = 64 << 10
 	maxConnectionWindow = 1 << 20
 
-	// sessionStreams is the session stream and the bulk streams of a native connection.
-	sessionStreams = 1 + 4
+	// bulkStreams may be open beside the session stream of a native connection [TT-FILE-12].
+	bulkStreams    = 4
+	sessionStreams = 1 + bulkStreams
 	// httpStreams and httpUniStreams are for HTTP/3, whose limits a connection gets before its ALPN is known: requests at a time, and the
 	// control and header streams of the client with some more that clients open to see whether servers ignore them.
 	httpStreams    = 32
@@ -57,7 +58,10 @@ type Config struct {
 	Listener string         // the listener's name in logs and metrics; empty: "quic"
 	TLS      *tls.Config    // the certificates; cloned
 	HTTP     http.Handler   // what HTTP/3 serves; nil: no HTTP/3
+	Origins  []string       // web pages that may open WebTransport sessions besides those of the host itself
 	Peer     *PeerProtocol  // a protocol that is not for clients; nil: none
+	// Bulk serves a stream beside the session of a user, on a goroutine of its own; when it returns the stream is closed. nil: there are none [TT-FILE-12].
+	Bulk func(protocol.UserID, transport.Conn)
 
 	// ResetKey, of KeyLen bytes, lets a restarted node tell clients that their connections are gone; so it must outlive the process, and be of
 	// this node alone. nil: they find out by waiting.
@@ -102,6 +106,7 @@ type Port struct {
 	sessions  *transport.Tracker
 	web       *web          // nil: no HTTP/3
 	peer      *PeerProtocol // nil: none
+	bulk      func(protocol.UserID, transport.Conn)
 	limits    Limits
 	timing    Timing
 	log       *slog.Logger
@@ -147,6 +152,7 @@ func Listen(cfg Config) (*Port, error) {
 	p := &Port{
 		sessions: transport.NewTracker(cfg.Log),
 		peer:     cfg.Peer,
+		bulk:     cfg.Bulk,
 		limits:   cfg.Limits,
 		timing:   cfg.Timing,
 		log:      cfg.Log.With("listener", cfg.Listener),
@@ -158,7 +164,7 @@ func Listen(cfg Config) (*Port, error) {
 		return nil, err
 	}
 	if cfg.HTTP != nil {
-		p.web = newWeb(cfg.HTTP, cfg.Timing, p.log)
+		p.web = newWeb(cfg, p.sessions, p.log)
 	}
 	udp := cfg.Conn
 	if udp == nil {
@@ -225,6 +231,7 @@ func quicConfig(cfg Config) *quic.Config {
 	}
 	if cfg.HTTP != nil {
 		conf.MaxIncomingStreams, conf.MaxIncomingUniStreams = httpStreams, httpUniStreams
+		conf.EnableDatagrams, conf.EnableStreamResetPartialDelivery = true, true // WebTransport asks for both, and uses neither here
 	}
 	if cfg.Peer != nil {
 		allowPeers(conf)
@@ -270,6 +277,9 @@ const acceptors = 64
 // Serve accepts until Stop or Close and gives each native connection to handle, on a goroutine of its own; when handle returns the
 // connection is closed. It returns nil after Stop.
 func (p *Port) Serve(handle func(transport.Conn)) error {
+	if p.web != nil {
+		p.web.handle = handle
+	}
 	var all errgroup.Group
 	for range acceptors {
 		all.Go(func() error { return p.accept(handle) }) // ends with the listener
@@ -316,8 +326,7 @@ func (p *Port) Stop() {
 	}
 }
 
-// Shutdown stops, tells the clients of HTTP/3 to go elsewhere and waits for the requests under way until ctx ends. Native connections are left
-// alone.
+// Shutdown stops, waits for the requests of HTTP/3 under way until ctx ends, and ends their connections. Native connections are left alone.
 func (p *Port) Shutdown(ctx context.Context) error {
 	p.Stop()
 	if p.web == nil {

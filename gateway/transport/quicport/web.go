@@ -4,35 +4,48 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/webtransport-go"
+
+	"teamtalk/gateway/transport"
 )
 
 const maxHeaderBytes = 32 << 10
 
-// web serves HTTP/3 on connections that the port has accepted.
+// web serves HTTP/3, and WebTransport over it, on connections that the port has accepted.
 type web struct {
-	server *http3.Server
-
-	starting sync.WaitGroup // connections given to the server that it has not counted yet
-	mu       sync.Mutex     // guards closing
-	closing  bool
+	server   *webtransport.Server
+	origins  []string
+	sessions *transport.Tracker
+	timing   Timing
+	log      *slog.Logger
+	handle   func(transport.Conn) // of sessions; set before the first connection
+	requests count
+	conns    count
 }
 
-func newWeb(handler http.Handler, timing Timing, log *slog.Logger) *web {
-	w := &web{}
-	w.server = &http3.Server{
-		Handler:        withDeadlines(handler, timing.HTTPRequest),
-		MaxHeaderBytes: maxHeaderBytes,
-		IdleTimeout:    timing.HTTPIdle,
-		Logger:         log,
-		ConnContext: func(ctx context.Context, _ *quic.Conn) context.Context {
-			w.starting.Done() // the server counts a connection before it asks for its context
-			return ctx
+func newWeb(cfg Config, sessions *transport.Tracker, log *slog.Logger) *web {
+	w := &web{origins: cfg.Origins, sessions: sessions, timing: cfg.Timing, log: log}
+	rest := withDeadlines(cfg.HTTP, cfg.Timing.HTTPRequest)
+	w.server = &webtransport.Server{
+		H3: &http3.Server{
+			Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodConnect && r.URL.Path == webTransportPath {
+					w.upgrade(rw, r)
+					return
+				}
+				w.requests.begin()
+				defer w.requests.end()
+				rest.ServeHTTP(rw, r)
+			}),
+			MaxHeaderBytes: maxHeaderBytes,
+			IdleTimeout:    cfg.Timing.HTTPIdle,
+			Logger:         log,
 		},
+		CheckOrigin: func(*http.Request) bool { return true }, // has been checked
 	}
 	return w
 }
@@ -50,37 +63,25 @@ func withDeadlines(next http.Handler, within time.Duration) http.Handler {
 
 // serve returns when the connection has ended, with all its requests.
 func (w *web) serve(qc *quic.Conn) {
-	defer func() { _ = qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "") }() // has no errors to tell
-	if !w.begin() {
-		return
-	}
-	_ = w.server.ServeQUICConn(qc) // tells how the client left
+	w.conns.begin()
+	defer w.conns.end()
+	_ = w.server.ServeQUICConn(qc)                                             // tells how the client left
+	_ = qc.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeNoError), "") // has no errors to tell
 }
 
-// begin sees to it that no connection comes to the server while it counts how many are left: it would not survive that.
-func (w *web) begin() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closing {
-		return false
-	}
-	w.starting.Add(1)
-	return true
-}
-
-func (w *web) stop() {
-	w.mu.Lock()
-	w.closing = true
-	w.mu.Unlock()
-	w.starting.Wait()
-}
-
+// shutdown waits for the requests under way, and then ends the connections: sessions are not requests, and have been ended before.
 func (w *web) shutdown(ctx context.Context) error {
-	w.stop()
-	return w.server.Shutdown(ctx)
+	defer w.close()
+	if err := w.requests.wait(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.timing.Flush) // closing a connection destroys what the client has not got yet
+	defer cancel()
+	_ = w.conns.wait(ctx)
+	return nil
 }
 
+// close breaks what is left.
 func (w *web) close() {
-	w.stop()
-	_ = w.server.Close() // of its own listeners, of which there are none
+	_ = w.server.Close() // of listeners of its own, of which there are none
 }
