@@ -77,7 +77,7 @@ func (h *hub) fromAbroad(m *protocol.Message) (address *string, hubSeq *uint64) 
 // userToWire makes directory entries for this session's client: to a legacy one people of other offices are like any other [TT-FED-1] [TT-FED-2].
 func (s *session) userToWire() func(protocol.User) *pb.UserInfo {
 	if s.ext == nil {
-		return userToWire
+		return s.srv.texts.person
 	}
 	domain := s.srv.hub.domain()
 	return func(u protocol.User) *pb.UserInfo {

@@ -281,7 +281,7 @@ func TestState(t *testing.T) {
 				t.Error("another author's state is replayed")
 			}
 		}
-		if _, m := s.srv.eventToWire(1, protocol.MessageStateChanged{Conversation: single.Conversation(2), ID: 6, From: 2}); m != nil {
+		if _, m := (&session{srv: s.srv, user: 1, ext: newExtension()}).eventToWire(protocol.MessageStateChanged{Conversation: single.Conversation(2), ID: 6, From: 2}); m != nil {
 			t.Errorf("of another author's message: %v", m)
 		}
 	})

@@ -98,18 +98,13 @@ type Config struct {
 	Limits Limits
 	Timing Timing
 	// FileAddresses are those of the transfer service; empty as long as there is none.
-	FileAddresses []FileAddress
+	FileAddresses []protocol.FileAddress
+	Media         Media // addresses of content; nil: there are none [TT-MEDIA-1]
 	// TextKey is the key of message texts, 32 bytes as in all clients; empty: the clients' default.
 	TextKey string
 
 	Log        *slog.Logger          // nil: slog.Default()
 	Registerer prometheus.Registerer // nil: no metrics
-}
-
-// FileAddress is where a client finds the transfer service.
-type FileAddress struct {
-	Host string
-	Port uint16
 }
 
 // Limits bound what clients may use. Zero values mean the default given, unless said otherwise.

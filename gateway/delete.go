@@ -19,10 +19,13 @@ const (
 // placeholders are encrypted as any text, since clients decrypt what they show.
 type placeholders struct {
 	audio, burn, recalled []byte
+
+	cipher *crypt.Cipher
+	urls   localURLs // in texts of other offices
 }
 
-func newPlaceholders(c *crypt.Cipher) placeholders {
-	return placeholders{audio: c.Encrypt(audioPlaceholder), burn: c.Encrypt(burnPlaceholder), recalled: c.Encrypt(recalledPlaceholder)}
+func newPlaceholders(c *crypt.Cipher, m Media) placeholders {
+	return placeholders{cipher: c, urls: newLocalURLs(m), audio: c.Encrypt(audioPlaceholder), burn: c.Encrypt(burnPlaceholder), recalled: c.Encrypt(recalledPlaceholder)}
 }
 
 // legacy is a message as legacy sessions are given it. COMPAT: they know neither recall nor burning, and keep what they have once been sent: content
@@ -34,7 +37,7 @@ func (p *placeholders) legacy(m protocol.Message) protocol.Message {
 	case m.Deleted != 0, m.Extras.BurnAfter != 0:
 		m.Data = p.burn
 	default:
-		return m
+		return p.here(m)
 	}
 	m.Deleted = 0 // to them it is like any other
 	m.Type = protocol.MsgSingleText

@@ -192,24 +192,16 @@ func (srv *Server) deliverMessage(e *protocol.MessageSent, to []*session) []*ses
 		to = append(to, srv.sessions.of(m.From)...)
 		to = append(to, srv.sessions.of(target.Peer())...)
 	}
-	var plain, extended []byte // each made only if somebody gets it
+	var frames messageFrames
 	n := 0
 	for _, s := range to {
-		switch {
-		case s.ext == nil && s.wrote(m), !s.takes(m.At):
+		if s.ext == nil && s.wrote(m) || !s.takes(m.At) {
 			continue
-		case s.ext == nil && plain == nil:
-			shown := srv.texts.legacy(*m)
-			plain = srv.appendPush(nil, pdu.CmdMsgData, msgData(&shown))
-		case s.ext != nil && extended == nil:
-			extended = srv.appendPush(nil, pdu.CmdMsgData, srv.extendedMsgData(m))
 		}
-		frame := plain
 		if s.ext != nil {
-			frame = extended
 			s.remember(e)
 		}
-		if srv.pushDurableLocked(s, frame) {
+		if srv.pushDurableLocked(s, frames.of(s, m)) {
 			n++
 		}
 	}
@@ -250,6 +242,8 @@ func (srv *Server) deliverSignals(ctx context.Context) error {
 				srv.presenceChanged(sig)
 			case protocol.P2PSent:
 				srv.deliverP2P(sig)
+			case protocol.FileOffered: // [TT-FILE-5] [TT-DIFF-30]
+				srv.push(srv.sessions.of(sig.To), 0, pdu.CmdFileNotify, fileOffer(sig))
 			case protocol.Delivered:
 				srv.noteProgress(progress{user: sig.User, conversation: sig.Conversation, delivered: sig.UpTo, authors: sig.Authors})
 			}

@@ -32,6 +32,7 @@ type extension struct {
 	device  protocol.DeviceID   // fixed
 	client  protocol.ClientType // as HELLO says; fixed
 	version string              // of the client, for the log; fixed
+	plays   []string            // types of sound and film, as plainType has them; fixed
 	epoch   protocol.Epoch      // of the session's tokens; fixed when the registry has the session
 	stopped chan struct{}       // closed when no request is carried out any more
 

@@ -511,6 +511,16 @@ func (w *world) Shield(_ context.Context, me protocol.UserID, g protocol.GroupID
 	return w.fail
 }
 
+// Request offers a file; nobody is there to take it while it is sent but user 2.
+func (w *world) Request(_ context.Context, me, to protocol.UserID, _ string, size uint32, online bool) (string, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if size > 1000 {
+		return "", false, protocol.Errorf(protocol.CodeTooLarge, "too large")
+	}
+	return fmt.Sprintf("task %d to %d", me, to), online && to == 2, w.fail
+}
+
 func (w *world) Offline(_ context.Context, me protocol.UserID) ([]protocol.OfflineFile, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"testing"
 
 	"teamtalk/protocol"
@@ -8,21 +9,62 @@ import (
 	"teamtalk/protocol/pdu"
 )
 
-// [TT-FILE-1]
-func TestFileRequest(t *testing.T) {
+// [TT-FILE-1]: a legacy client without a port for files, and what is refused.
+func TestFileRequestRefused(t *testing.T) {
+	ask := func(c *client, seq uint16, size uint32) {
+		online := pb.TransferFileType_FILE_TYPE_ONLINE.Enum()
+		c.send(pdu.CmdFileReq, seq, &pb.IMFileReq{FromUserId: new(uint32(77)), ToUserId: new(uint32(2)), FileName: new("C:/x"), FileSize: new(size), TransMode: online})
+		c.expect(want{pdu.CmdFileRes, seq, &pb.IMFileRsp{ResultCode: new(uint32(1)), FromUserId: new(uint32(1)), ToUserId: new(uint32(2)), FileName: new("C:/x"), TaskId: new(""), TransMode: online}})
+	}
 	play(t, nil, func(s *stage) {
 		c := s.login(1, windows)
 		s.settle(c)
-		online := pb.TransferFileType_FILE_TYPE_ONLINE.Enum()
-		c.send(pdu.CmdFileReq, 3, &pb.IMFileReq{FromUserId: new(uint32(77)), ToUserId: new(uint32(2)), FileName: new("C:/x"), FileSize: new(uint32(5)), TransMode: online})
-		c.expect(want{pdu.CmdFileRes, 3, &pb.IMFileRsp{ResultCode: new(uint32(1)), FromUserId: new(uint32(1)), ToUserId: new(uint32(2)), FileName: new("C:/x"), TaskId: new(""), TransMode: online}})
+		ask(c, 3, 5)
+	})
+	play(t, filePort, func(s *stage) {
+		c, other := s.login(1, windows), s.login(2, windows)
+		s.settle(c, other)
+		ask(c, 3, 1001)
+		other.expect()
+	})
+}
+
+func filePort(c *Config) { c.FileAddresses = []protocol.FileAddress{{Host: "10.0.0.1", Port: 8600}} }
+
+// [TT-FILE-1] [TT-FILE-5] [TT-DIFF-30]: the answer says how it goes, and all of the receiver's connections are told.
+func TestFileRequest(t *testing.T) {
+	play(t, filePort, func(s *stage) {
+		c, own, pc, phone, third := s.login(1, windows), s.login(1, ios), s.login(2, windows), s.login(2, android), s.login(3, windows)
+		s.settle(c, own, pc, phone, third)
+		ips := []*pb.IpAddr{{Ip: new("10.0.0.1"), Port: new(uint32(8600))}}
+		for _, ask := range []struct {
+			seq     uint16
+			to      uint32
+			mode    pb.TransferFileType
+			becomes pb.TransferFileType
+		}{{3, 2, 1, 1}, {4, 2, 2, 2}, {5, 3, 1, 2}} {
+			task := fmt.Sprint("task 1 to ", ask.to)
+			c.send(pdu.CmdFileReq, ask.seq, &pb.IMFileReq{FromUserId: new(uint32(77)), ToUserId: new(ask.to), FileName: new("C:/x"), FileSize: new(uint32(5)), TransMode: ask.mode.Enum()})
+			c.expect(want{pdu.CmdFileRes, ask.seq, &pb.IMFileRsp{ResultCode: new(uint32(0)), FromUserId: new(uint32(1)), ToUserId: new(ask.to), FileName: new("C:/x"),
+				TaskId: new(task), IpAddrList: ips, TransMode: ask.becomes.Enum()}})
+			told := want{pdu.CmdFileNotify, 0, &pb.IMFileNotify{FromUserId: new(uint32(1)), ToUserId: new(ask.to), FileName: new("C:/x"), FileSize: new(uint32(5)), TaskId: new(task),
+				IpAddrList: ips, TransMode: ask.becomes.Enum(), OfflineReady: new(uint32(0))}}
+			if ask.to == 2 {
+				pc.expect(told)
+				phone.expect(told)
+				third.expect()
+			} else {
+				third.expect(told)
+				pc.expect()
+			}
+			own.expect()
+		}
 	})
 }
 
 // [TT-FILE-2] [TT-FILE-3] [TT-FILE-4] [TT-DIFF-20]
 func TestOfflineFiles(t *testing.T) {
-	addresses := func(c *Config) { c.FileAddresses = []FileAddress{{"10.0.0.1", 8600}} }
-	play(t, addresses, func(s *stage) {
+	play(t, filePort, func(s *stage) {
 		a, b, third := s.login(1, windows), s.login(2, ios), s.login(3, windows)
 		s.settle(a, b, third)
 		ips := []*pb.IpAddr{{Ip: new("10.0.0.1"), Port: new(uint32(8600))}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"teamtalk/gateway/transport"
@@ -52,6 +53,7 @@ func (s *session) hello(p pdu.PDU) error {
 		return protocol.Errorf(protocol.CodeInvalid, "bad HELLO: %w", err)
 	}
 	x.device, x.client, x.version = protocol.DeviceID(m.GetDeviceId()), protocol.ClientType(m.GetClientType()), m.GetClientVersion()
+	x.plays = playable(m.GetCapabilities())
 	if s.srv.sessions.isDraining() {
 		s.refuseDraining()
 		return nil
@@ -164,6 +166,9 @@ func (s *session) cannotResume(err error) error {
 func (h *hub) gap(ctx context.Context, grant protocol.Grant, cursor protocol.Cursor) (why string, err error) {
 	if !grant.SameHistory {
 		return "the cluster was restored", nil
+	}
+	if cursor == math.MaxUint64 { // no node need wait until it has come there
+		return "the client holds nothing to go on from", nil
 	}
 	if head, leads := h.replica.Head(); leads && cursor > head {
 		return "the cursor is beyond the log", nil

@@ -31,9 +31,10 @@ type registry struct {
 	all       map[*session]struct{}
 	users     map[protocol.UserID][]*session // the slices are replaced, never changed
 	loggedIn  int
-	extended  int                // of those logged in
-	strangers int                // not logged in, and not waiting for that
-	addresses map[netip.Addr]int // of the strangers
+	extended  int                  // of those logged in
+	strangers int                  // not logged in, and not waiting for that
+	addresses map[netip.Addr]int   // of the strangers
+	homes     map[netip.Prefix]int // where those logged in come from
 	stopped   bool
 	draining  bool // nobody logs in any more
 
@@ -45,6 +46,7 @@ func newRegistry() *registry {
 		all:       make(map[*session]struct{}),
 		users:     make(map[protocol.UserID][]*session),
 		addresses: make(map[netip.Addr]int),
+		homes:     make(map[netip.Prefix]int),
 	}
 }
 
@@ -96,6 +98,7 @@ func (r *registry) enter(s *session, u protocol.UserID, c protocol.ClientType, l
 		r.removedLocked(o)
 	}
 	s.user, s.client = u, c
+	r.arrivedLocked(s)
 	if s.ext != nil {
 		r.extended++
 	}
@@ -126,6 +129,7 @@ func (r *registry) leave(s *session) bool {
 
 // removedLocked is called for a session that gets no pushes any more.
 func (r *registry) removedLocked(s *session) {
+	r.departedLocked(s)
 	if s.ext != nil {
 		s.ext.phase.Store(gone)
 		r.extended--

@@ -134,7 +134,7 @@ func (r *replaying) resend(after, last protocol.Cursor) (next protocol.Cursor, o
 
 // resendEvent sends one event as it would have been pushed; false: there is nothing to send.
 func (r *replaying) resendEvent(e *protocol.Event) bool {
-	cmd, m := r.srv.eventToWire(r.user, e.Body)
+	cmd, m := r.eventToWire(e.Body)
 	if m == nil {
 		return false
 	}
@@ -145,11 +145,12 @@ func (r *replaying) resendEvent(e *protocol.Event) bool {
 	return true
 }
 
-// eventToWire is an event as one user's extended sessions are told it; nil: they are not.
-func (srv *Server) eventToWire(me protocol.UserID, body protocol.EventBody) (pdu.Command, message) {
+// eventToWire is an event as an extended session is told it; nil: it is not.
+func (s *session) eventToWire(body protocol.EventBody) (pdu.Command, message) {
+	me := s.user
 	switch e := body.(type) {
 	case protocol.MessageSent:
-		return pdu.CmdMsgData, srv.extendedMsgData(&e.Message)
+		return pdu.CmdMsgData, s.extendedMsgData(&e.Message)
 	case protocol.MessageStateChanged:
 		if e.From == me {
 			return pdu.CmdState, stateToWire(&e)
@@ -174,7 +175,7 @@ func (srv *Server) eventToWire(me protocol.UserID, body protocol.EventBody) (pdu
 		return pdu.CmdAvatarNotify, avatarNotify(e)
 	case protocol.OfflineFileAdded:
 		if e.File.To == me {
-			return pdu.CmdFileNotify, srv.fileNotify(e.File)
+			return pdu.CmdFileNotify, s.srv.fileNotify(e.File)
 		}
 	}
 	return 0, nil

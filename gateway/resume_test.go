@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +68,7 @@ func TestGap(t *testing.T) {
 	}{
 		"history":     {func(l *ledger) { l.other = true }, 0},
 		"beyond":      {func(*ledger) {}, 100},
+		"none":        {func(l *ledger) { l.follower = true }, math.MaxUint64},
 		"too far off": {func(l *ledger) { l.lost = 1000 }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

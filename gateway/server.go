@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"teamtalk/gateway/transport"
 	"teamtalk/protocol"
 	"teamtalk/protocol/crypt"
 	"teamtalk/protocol/pdu"
@@ -22,7 +23,8 @@ type Server struct {
 	services Services
 	limits   Limits
 	timing   Timing
-	files    []FileAddress
+	files    []protocol.FileAddress
+	media    Media // nil: there is none
 	inputs   inputs
 	signaler Signaler
 	presence Presence
@@ -74,6 +76,7 @@ func New(cfg Config) (*Server, error) {
 		limits:    cfg.Limits,
 		timing:    cfg.Timing,
 		files:     cfg.FileAddresses,
+		media:     cfg.Media,
 		inputs:    inputs{events: cfg.Events, signals: cfg.Signals, displaced: cfg.Displaced},
 		signaler:  cfg.Signaler,
 		presence:  cfg.Presence,
@@ -91,7 +94,7 @@ func New(cfg Config) (*Server, error) {
 	ctx, giveUp := context.WithCancel(context.Background())
 	srv.life = &life{stopping: make(chan struct{}), ctx: ctx, giveUp: giveUp}
 	srv.metrics.observeQueues(cfg.Registerer, srv.queuedBytes)
-	srv.texts = newPlaceholders(cipher)
+	srv.texts = newPlaceholders(cipher, cfg.Media)
 	for cmd, r := range srv.table {
 		r.received = srv.metrics.pdus.WithLabelValues(cmd.String(), "in")
 	}
@@ -181,6 +184,9 @@ func (srv *Server) arrive(s *session, u protocol.UserID, c protocol.ClientType) 
 	displaced, ok := srv.sessions.enter(s, u, c, &srv.limits)
 	if !ok {
 		return false
+	}
+	if carrier, ok := s.conn.(transport.Carrier); ok {
+		carrier.LoggedIn(u)
 	}
 	srv.metrics.sessions.WithLabelValues(class(c)).Inc()
 	wasShown := srv.isShown(u)

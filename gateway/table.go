@@ -80,6 +80,7 @@ func commands() map[pdu.Command]*row {
 		pdu.CmdMsgByIDReq:     {handle: on((*session).msgByID), reads: true},
 		pdu.CmdDeleteReq:      {handle: on((*session).deleteReq), extended: true},
 		pdu.CmdSearchReq:      {handle: on((*session).searchReq), reads: true, extended: true},
+		pdu.CmdMediaReq:       {handle: on((*session).mediaReq), extended: true},
 
 		pdu.CmdGroupListReq:   {handle: on((*session).groupList), reads: true},
 		pdu.CmdGroupInfoReq:   {handle: on((*session).groupInfo), reads: true},

@@ -109,7 +109,7 @@ func (s *session) messageToWire(m protocol.Message) *pb.MsgInfo {
 	info := messageToWire(m)
 	info.ClientMsgId = clientMsgIDToWire(m.ClientMsgID)
 	info.CreateTimeMs = new(uint64(m.Time))
-	info.ContentType, info.ReplyToMsgId, info.BurnAfterReadS = extrasToWire(m.Extras)
+	info.ContentType, info.ReplyToMsgId, info.BurnAfterReadS = extrasToWire(s.told(m.Extras))
 	info.State = new(uint32(m.Deleted)) // [TT-DEL-4]
 	info.FromAddress, info.HubSeq = s.srv.hub.fromAbroad(&m)
 	if m.From == s.user && m.Fate != 0 { // [TT-FED-4]
@@ -131,12 +131,12 @@ func msgData(m *protocol.Message) *pb.IMMsgData {
 }
 
 // extendedMsgData is 0x0301 to an extended client [TT-SESS-12].
-func (srv *Server) extendedMsgData(m *protocol.Message) *pb.IMMsgData {
+func (s *session) extendedMsgData(m *protocol.Message) *pb.IMMsgData {
 	data := msgData(m)
 	data.ClientMsgId = clientMsgIDToWire(m.ClientMsgID)
 	data.CreateTimeMs = new(uint64(m.Time))
-	data.ContentType, data.ReplyToMsgId, data.BurnAfterReadS = extrasToWire(m.Extras)
-	data.FromAddress, data.HubSeq = srv.hub.fromAbroad(m)
+	data.ContentType, data.ReplyToMsgId, data.BurnAfterReadS = extrasToWire(s.told(m.Extras))
+	data.FromAddress, data.HubSeq = s.srv.hub.fromAbroad(m)
 	return data
 }
 
@@ -198,6 +198,27 @@ func signNotify(e protocol.SignChanged) *pb.IMSignInfoChangedNotify {
 
 func avatarNotify(e protocol.AvatarChanged) *pb.IMAvatarChangedNotify {
 	return &pb.IMAvatarChangedNotify{ChangedUserId: new(uint32(e.User)), AvatarUrl: new(e.Avatar)}
+}
+
+// fileOffer is 0x0508 for a file that is to come.
+func fileOffer(o protocol.FileOffered) *pb.IMFileNotify {
+	return &pb.IMFileNotify{
+		FromUserId:   new(uint32(o.From)),
+		ToUserId:     new(uint32(o.To)),
+		FileName:     new(o.Name),
+		FileSize:     new(o.Size),
+		TaskId:       new(o.TaskID),
+		IpAddrList:   fileAddressesToWire(o.Addresses),
+		TransMode:    transModeToWire(o.Online),
+		OfflineReady: new(uint32(0)),
+	}
+}
+
+func transModeToWire(online bool) *pb.TransferFileType {
+	if online {
+		return pb.TransferFileType_FILE_TYPE_ONLINE.Enum()
+	}
+	return pb.TransferFileType_FILE_TYPE_OFFLINE.Enum()
 }
 
 // fileNotify is 0x0508 for a file that waits.
@@ -270,8 +291,8 @@ func offlineFileToWire(f protocol.OfflineFile) *pb.OfflineFileInfo {
 	return &pb.OfflineFileInfo{FromUserId: new(uint32(f.From)), TaskId: new(f.TaskID), FileName: new(f.Name), FileSize: new(f.Size)}
 }
 
-func fileAddressesToWire(as []FileAddress) []*pb.IpAddr {
-	return convert(as, func(a FileAddress) *pb.IpAddr { return &pb.IpAddr{Ip: new(a.Host), Port: new(uint32(a.Port))} })
+func fileAddressesToWire(as []protocol.FileAddress) []*pb.IpAddr {
+	return convert(as, func(a protocol.FileAddress) *pb.IpAddr { return &pb.IpAddr{Ip: new(a.Host), Port: new(uint32(a.Port))} })
 }
 
 // frameLimit is the size of the largest frame for the client, header included [TT-LIMIT-4] [TT-DIFF-12].
