@@ -141,7 +141,7 @@ func (m *Manager) takeFrame(ctx context.Context, l *link, f fed.Frame) error {
 	switch f.Kind {
 	case fed.KindAnswer, fed.KindInterest, fed.KindEphemeral, fed.KindRequest:
 	default:
-		return nil // of a newer version, or of the media lane
+		return nil // of a newer version
 	}
 	a := m.attendantOf(ctx, l)
 	if a == nil {

@@ -25,6 +25,7 @@ const (
 	opTrace  operation = 2
 	opChange operation = 3
 	opSearch operation = 4
+	opFetch  operation = 5
 )
 
 // callHead is what every call and answer begins with.
@@ -53,6 +54,12 @@ type (
 		Me    protocol.UserID `cbor:"1,keyasint"`
 		Text  string          `cbor:"2,keyasint"`
 		Limit int             `cbor:"3,keyasint"`
+	}
+	fetchCall struct {
+		Peer   fed.ClusterID   `cbor:"1,keyasint"`
+		Blob   protocol.BlobID `cbor:"2,keyasint"`
+		Offset uint64          `cbor:"3,keyasint"`
+		Length uint32          `cbor:"4,keyasint"`
 	}
 	nothing struct{}
 )
@@ -181,6 +188,12 @@ func (m *Manager) carryOut(ctx context.Context, op operation, body []byte) ([]by
 			return nil, err
 		}
 		return answer(m.askAround(ctx, &c))
+	case opFetch:
+		var c fetchCall
+		if err := decodeCall(body, &c); err != nil {
+			return nil, err
+		}
+		return answer(m.chunkHere(ctx, &c))
 	}
 	return nil, protocol.Errorf(protocol.CodeUnavailable, "the node that leads does not know operation %d: update it", op)
 }

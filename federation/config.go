@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"log/slog"
 	"time"
 
@@ -82,6 +83,20 @@ type State interface {
 	People
 }
 
+// Files is what the replicated state knows of blobs.
+type Files interface {
+	// Blob is CodeNotFound for one that is not recorded.
+	Blob(id protocol.BlobID) (protocol.Blob, []protocol.NodeID, error)
+	// MaySeeBlob reports whether this cluster has shown a blob to a peer, in a message or as a file, and still does.
+	MaySeeBlob(peer [16]byte, id protocol.BlobID) (bool, error)
+}
+
+// Blobs has the content of blobs, wherever it has to be got from.
+type Blobs interface {
+	// Open opens one; when ctx ends, what still has to come does not.
+	Open(ctx context.Context, id protocol.BlobID) (io.ReadSeekCloser, protocol.Blob, error)
+}
+
 // Presence is this node's table of who is connected, where people of other clusters are entered as if they were here.
 type Presence interface {
 	Join(s protocol.LiveSession, instead ...protocol.ConnID)
@@ -120,6 +135,9 @@ type Config struct {
 	Presence Presence
 	Signals  Signals
 	Signaler Signaler
+	// Files and Blobs are what files go by; nil: none go over links.
+	Files Files
+	Blobs Blobs
 	// Dialer is nil for QUIC and TLS.
 	Dialer Dialer
 	// Endpoints is where other clusters reach this one (host:port), unless an operator has said so; nil: nowhere, it only dials.

@@ -47,7 +47,7 @@ func (o *town) fromTheFuture() {
 		if f.Kind == fed.KindHello {
 			var h fed.Hello
 			if err := f.Into(&h); err == nil {
-				h.Versions = fed.Versions{Least: 1, Most: 2}
+				h.Versions = fed.Versions{Least: 1, Most: fed.Current().Most + 1}
 				*f = fed.NewFrame(fed.KindHello, h)
 			}
 		}

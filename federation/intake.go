@@ -105,7 +105,11 @@ func (l *link) take(ctx context.Context, group *errgroup.Group, f fed.Frame) err
 		return into(f, l.takePage)
 	case fed.KindGoodbye:
 		return into(f, func(g fed.Goodbye) error { return farewellOf(g) })
-	case fed.KindHello, fed.KindIntroduce, fed.KindFileGet, fed.KindFilePiece:
+	case fed.KindFileGet:
+		return into(f, func(g fed.FileGet) error { return l.takeGet(ctx, group, g) })
+	case fed.KindFilePiece:
+		return into(f, l.takePiece)
+	case fed.KindHello, fed.KindIntroduce:
 		return protocol.Errorf(protocol.CodeInvalid, "a frame of kind %d has no place here", f.Kind)
 	case fed.KindInterest, fed.KindEphemeral, fed.KindRequest, fed.KindAnswer:
 	}
@@ -124,7 +128,7 @@ func (l *link) takePing(k fed.Kind, p fed.Ping) {
 	if k == fed.KindPing {
 		l.noteClock(p.Time, time.Duration(l.tally.roundTrip.Load()))
 		select {
-		case l.pings <- pinged{p, l.in.acks(l.hello.Epoch)}:
+		case l.clock.pings <- pinged{p, l.in.acks(l.hello.Epoch)}:
 		default: // one that asks faster than it is answered goes without
 		}
 		return

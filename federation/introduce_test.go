@@ -102,7 +102,7 @@ func TestVersions(t *testing.T) {
 		served := make(chan int, 1)
 		go func() { served <- p.serve(listener) }() // ends with the listener
 		y := b.open("", false, func(c *Config) { c.Timing.Tick = time.Second })
-		told := func() bool { return strings.Contains(y.m.linkViews()[a.id].Error, "speaks versions 1 to 1") }
+		told := func() bool { return strings.Contains(y.m.linkViews()[a.id].Error, "speaks versions 1 to 2") }
 		b.until("b knows", told)
 		if d := y.count.dialled.Load(); d != 1 {
 			t.Errorf("b has dialled %d times", d)

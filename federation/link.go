@@ -34,7 +34,7 @@ type link struct {
 	out    outlet
 	in     intake
 	asks   asks
-	pings  chan pinged // that are to be answered
+	media  media
 	clock  clock
 	ending chan fed.Goodbye // why the link is to end
 	done   chan struct{}    // closed when another one may take its place
@@ -46,14 +46,15 @@ type clock struct {
 	asked atomic.Int64  // a ping that is not answered; 0: none
 	busy  atomic.Bool   // nothing is read for want of room
 	probe chan struct{} // holds one token: ask now whether the peer is there
+	pings chan pinged   // that are to be answered
 }
 
 // newLink is a link that is not in use yet.
 func (k *keeper) newLink(w Wire, own *self, h *hello, cert shown, dialled bool) *link {
 	l := &link{m: k.m, keeper: k, log: k.log, tally: k.tally, wire: w, state: k.m.cfg.State, self: own.signer, own: own, peer: k.peer,
-		hello: h, shown: cert, dialled: dialled, out: newOutlet(), asks: newAsks(), pings: make(chan pinged, 4), ending: make(chan fed.Goodbye, 1),
+		hello: h, shown: cert, dialled: dialled, out: newOutlet(), asks: newAsks(), media: newMedia(), ending: make(chan fed.Goodbye, 1),
 		done: make(chan struct{})}
-	l.clock.probe = make(chan struct{}, 1)
+	l.clock.probe, l.clock.pings = make(chan struct{}, 1), make(chan pinged, 4)
 	l.in.author.init(k.m.cfg.Limits)
 	l.clock.heard.Store(time.Now().UnixNano())
 	return l
@@ -115,9 +116,11 @@ func (l *link) run(ctx context.Context) error {
 	group.Go(func() error { return l.listen(ctx) })
 	group.Go(func() error { return l.catchUp(ctx) })
 	group.Go(func() error { return l.answerRanges(ctx) })
+	group.Go(func() error { return l.refuse(ctx) })
 	group.Go(func() error { l.m.attend(ctx, l); return nil })
 	group.Go(func() error { return l.finish(ctx) })
 	err := group.Wait()
+	l.media.asks.end()
 	l.giveRoom(l.in.held.Load())
 	l.committed(l.in.begun.Load())
 	var ended *errEnded
@@ -171,7 +174,7 @@ func (l *link) listen(ctx context.Context) error {
 	}
 	for {
 		select {
-		case p := <-l.pings:
+		case p := <-l.clock.pings:
 			for _, a := range p.acks {
 				if err := l.say(fed.LaneControl, fed.NewFrame(fed.KindAck, a)); err != nil {
 					return err

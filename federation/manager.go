@@ -20,6 +20,7 @@ type Manager struct {
 	papers  certificates
 	metrics *metrics
 	ops     operations
+	files   fetches
 
 	ctx   context.Context // ends with Close
 	stop  context.CancelFunc

@@ -22,6 +22,21 @@ type tally struct {
 	dialsUp, dialsFailed     atomic.Uint64
 	asked, filled            atomic.Uint64 // ranges asked for, events they brought
 	roundTrip, skew          atomic.Int64  // in nanoseconds
+	files                    fileTally
+}
+
+// fileTally is what is counted of the blobs that go over a peer's links.
+type fileTally struct {
+	in, out               atomic.Uint64 // bytes of pieces
+	refusedIn, refusedOut atomic.Uint64 // pieces that the peer, or this side, did not hand out
+	wrong, unasked        atomic.Uint64 // pieces of the peer's that are not what was asked for, or that nobody waits for
+	mismatched            atomic.Uint64 // blobs of the peer's that are not what they are called
+}
+
+// refusals are counted by reason.
+func (t *fileTally) refusals() map[string]uint64 {
+	return map[string]uint64{"refused_by_peer": t.refusedIn.Load(), "refused_here": t.refusedOut.Load(), "wrong": t.wrong.Load(),
+		"unasked": t.unasked.Load(), "mismatched": t.mismatched.Load()}
 }
 
 func (t *tally) refusal(c protocol.Code) {
@@ -44,6 +59,7 @@ func (t *tally) view() (v LinkView) {
 	for i := range t.refused {
 		v.Refused += t.refused[i].Load()
 	}
+	v.FilesIn, v.FilesOut = t.files.in.Load(), t.files.out.Load()
 	v.RoundTrip, v.Skew = time.Duration(t.roundTrip.Load()), time.Duration(t.skew.Load())
 	return v
 }
@@ -56,6 +72,7 @@ type metrics struct {
 
 	up, events, bytes, oldest, roundTrip, skew, certificate         *prometheus.Desc
 	sent, received, repeated, rejected, links, dials, asked, filled *prometheus.Desc
+	files, failed                                                   *prometheus.Desc
 }
 
 func newMetrics(m *Manager, r prometheus.Registerer) (*metrics, error) {
@@ -79,7 +96,9 @@ func newMetrics(m *Manager, r prometheus.Registerer) (*metrics, error) {
 		links:       desc("links_total", "Links that came to stand; those after the first are reconnects."),
 		dials:       desc("dials_total", "Attempts to reach an endpoint of another cluster.", "result"),
 		asked:       desc("ranges_total", "Pages of missing events that another cluster was asked for."),
-		filled:      desc("range_events_total", "Events of such pages that were new here.")}
+		filled:      desc("range_events_total", "Events of such pages that were new here."),
+		files:       desc("file_bytes_total", "Bytes of blobs that went over the link with another cluster.", "direction"),
+		failed:      desc("file_failures_total", "Pieces of blobs that were not handed out or not taken, and blobs that are not what they are called, by reason.", "reason")}
 	if r == nil {
 		return x, nil
 	}
@@ -97,7 +116,7 @@ func (x *metrics) close() {
 // Describe implements prometheus.Collector.
 func (x *metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{x.up, x.events, x.bytes, x.oldest, x.roundTrip, x.skew, x.certificate, x.sent, x.received, x.repeated, x.rejected,
-		x.links, x.dials, x.asked, x.filled} {
+		x.links, x.dials, x.asked, x.filled, x.files, x.failed} {
 		to <- d
 	}
 }
@@ -170,4 +189,9 @@ func (x *metrics) collect(to chan<- prometheus.Metric, k *keeper, p *fed.PeerSta
 	count(x.dials, c.dialsFailed.Load(), "failed")
 	count(x.asked, c.asked.Load())
 	count(x.filled, c.filled.Load())
+	count(x.files, c.files.in.Load(), "in")
+	count(x.files, c.files.out.Load(), "out")
+	for why, n := range c.files.refusals() {
+		count(x.failed, n, why)
+	}
 }

@@ -38,7 +38,8 @@ type branch struct {
 	identity fed.Identity
 	store    *state.Store
 	bus      *bus.Bus
-	skew     atomic.Int64 // of its clock, in nanoseconds
+	bend     func(net.Conn) net.Conn // nil: connections are as the network makes them
+	skew     atomic.Int64            // of its clock, in nanoseconds
 	nodes    []*site
 }
 
@@ -288,7 +289,16 @@ func (s *site) serve(l net.Listener) {
 	})
 }
 
+// bent is a connection of the branch's as a test wants it.
+func (b *branch) bent(c net.Conn) net.Conn {
+	if b.bend == nil {
+		return c
+	}
+	return b.bend(c)
+}
+
 func (s *site) take(c net.Conn) {
+	c = s.branch.bent(c)
 	conf, err := s.m.ServerTLS()
 	if err != nil {
 		_ = c.Close()
@@ -319,7 +329,7 @@ func (s *site) Dial(ctx context.Context, endpoint, _ string, conf *tls.Config) (
 	if err != nil {
 		return nil, nil, err
 	}
-	w, certs, err := shaken(ctx, tls.Client(c, conf))
+	w, certs, err := shaken(ctx, tls.Client(s.branch.bent(c), conf))
 	if err != nil {
 		return nil, nil, err
 	}

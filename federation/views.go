@@ -84,6 +84,8 @@ type LinkView struct {
 	Repeated    uint64        `json:"events_repeated"`   // received again
 	Refused     uint64        `json:"events_refused"`    // of the peer's, here
 	Deadletters int           `json:"dead_letters"`      // at most 1,000 are counted
+	FilesIn     uint64        `json:"file_bytes_in"`     // since this node leads
+	FilesOut    uint64        `json:"file_bytes_out"`    // since this node leads
 	Lanes       []LaneView    `json:"lanes,omitempty"`
 }
 

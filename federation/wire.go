@@ -35,20 +35,22 @@ type stream struct {
 	conn net.Conn
 	in   *bufio.Reader
 
-	mu  sync.Mutex // guards out
-	out []byte     // reused
+	turn chan struct{} // holds a token while somebody writes: as long as the network takes, so it is no mutex
+	out  []byte        // reused, by whoever writes
 }
 
 // NewStream is a Wire over TLS.
-func NewStream(c net.Conn) Wire { return &stream{conn: c, in: bufio.NewReaderSize(c, 64<<10)} }
+func NewStream(c net.Conn) Wire {
+	return &stream{conn: c, in: bufio.NewReaderSize(c, 64<<10), turn: make(chan struct{}, 1)}
+}
 
 // Read reads the next frame.
 func (s *stream) Read() (fed.Frame, error) { return fed.ReadFrame(s.in) }
 
 // Write writes one frame.
 func (s *stream) Write(_ fed.Lane, f fed.Frame) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.out = f.Append(s.out[:0])
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
 		return err
