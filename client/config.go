@@ -60,6 +60,8 @@ type Config struct {
 	Device protocol.DeviceID
 	// TLS is the base of all TLS connections; nil: the system's authorities.
 	TLS *tls.Config
+	// Media is about pictures, voice messages and files.
+	Media MediaConfig
 	// Proxy says by which proxy a URL is reached; nil: as the environment says.
 	Proxy func(*url.URL) (*url.URL, error)
 	// AllowPlain also tries connections that are not encrypted, after all others.
@@ -82,6 +84,14 @@ type Config struct {
 	OnEvent func(*Client, Event)
 	// Dialer replaces package dial; nil: dial.New of what is said above.
 	Dialer Dialer
+}
+
+// MediaConfig is about pictures, voice messages and files.
+type MediaConfig struct {
+	// HTTP is the server's HTTP port: "https://chat.example.com". Empty: where Addresses and the server's endpoints are reached by WebSocket or long-poll.
+	HTTP string
+	// Plays are the MIME types of voice messages that the app can play; those of other types come as texts with a link [TT-MEDIA-4].
+	Plays []string
 }
 
 // check fills in what was left out and refuses what makes no sense.

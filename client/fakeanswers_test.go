@@ -1,6 +1,8 @@
 package client_test
 
 import (
+	"fmt"
+
 	"google.golang.org/protobuf/proto"
 
 	"teamtalk/client/dial"
@@ -93,6 +95,12 @@ func (s *fakeServer) write(c *fakeConn, seq uint16, m proto.Message) {
 		c.push(pdu.CmdKickPCRes, seq, &pb.IMKickPCClientRsp{UserId: me, ResultCode: ok})
 	case *chatpb.SearchReq:
 		c.push(pdu.CmdSearchRsp, seq, &pb.IMUsersInfoRsp{UserId: me, UserInfoList: []*pb.UserInfo{user(aliceID, "alice"), lin()}})
+	case *chatpb.MediaReq:
+		rsp := &chatpb.MediaRsp{Urls: []string{fmt.Sprintf("/media/%d", m.GetKind())}}
+		if m.GetName() == "forbidden.exe" {
+			rsp = &chatpb.MediaRsp{Code: uint32(protocol.CodeForbidden), Message: "no programs"}
+		}
+		c.push(pdu.CmdMediaRsp, seq, rsp)
 	case *chatpb.DeleteReq:
 		rsp := &chatpb.DeleteRsp{Code: uint32(s.mayDelete(m))}
 		if rsp.Code != 0 {

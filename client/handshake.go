@@ -38,7 +38,7 @@ func (e *engine) greet(ctx context.Context, l *link) (*greeted, error) {
 	state := e.keeper.look()
 	hello := &sessionpb.Hello{
 		Version: helloVersion, Client: e.cfg.Program, ClientVersion: e.cfg.Version, ClientType: uint32(e.cfg.ClientType),
-		DeviceId: string(state.Device),
+		DeviceId: string(state.Device), Capabilities: capabilities(e.cfg.Media.Plays),
 	}
 	if len(state.Token) > 0 {
 		hello.ResumeToken, hello.Cursor = state.Token, uint64(e.cursor)
@@ -55,6 +55,15 @@ func (e *engine) greet(ctx context.Context, l *link) (*greeted, error) {
 	}
 	g.verdict = g.welcome.GetVerdict()
 	return g, e.follow(ctx, l, g, state)
+}
+
+// capabilities tell the server what the app can play [TT-MEDIA-4].
+func capabilities(plays []string) []string {
+	all := make([]string, len(plays))
+	for i, t := range plays {
+		all[i] = "plays=" + t
+	}
+	return all
 }
 
 // noWelcome says what the missing answer to HELLO means; it notes servers that may be spoken to without.

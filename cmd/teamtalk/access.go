@@ -26,6 +26,7 @@ type access struct {
 	Password   string        `placeholder:"PASSWORD" env:"TEAMTALK_PASSWORD" help:"Password; - reads it from the standard input. It is asked for when it is needed."`
 	Profile    string        `placeholder:"DIR" env:"TEAMTALK_PROFILE" help:"Folder of the session; else teamtalk in your folder of configurations."`
 	CA         string        `name:"ca" placeholder:"FILE" type:"path" help:"Trust the authority in this file too."`
+	HTTP       string        `name:"http" placeholder:"URL" help:"HTTP port of the server, for pictures and files, where the server's address does not say it."`
 	AllowPlain bool          `help:"Also try connections that are not encrypted."`
 	Legacy     string        `placeholder:"MODE" enum:",off,fallback,only" default:"" help:"Servers of the old protocol: off, fallback or only. [off]"`
 	Log        string        `placeholder:"LEVEL" enum:",debug,info,warn,error" default:"" help:"Log the connection to stderr: debug, info, warn or error."`
@@ -58,7 +59,7 @@ func (a *access) resolve(t *terminalIO) (terminal.Profile, terminal.Access, erro
 		return p, terminal.Access{}, err
 	}
 	full := terminal.Access{Version: obs.BuildVersion().String(), Log: log, Account: terminal.Account{Servers: kept.Servers,
-		User: cmp.Or(a.User, kept.User), CA: cmp.Or(ca, kept.CA), AllowPlain: a.AllowPlain || kept.AllowPlain, Legacy: cmp.Or(a.Legacy, kept.Legacy)}}
+		User: cmp.Or(a.User, kept.User), CA: cmp.Or(ca, kept.CA), AllowPlain: a.AllowPlain || kept.AllowPlain, Legacy: cmp.Or(a.Legacy, kept.Legacy), HTTP: cmp.Or(a.HTTP, kept.HTTP)}}
 	if len(a.Server) > 0 {
 		full.Servers = a.Server
 	}
@@ -89,13 +90,20 @@ func (a *access) logger(w io.Writer) (*slog.Logger, error) {
 
 // with runs f with a session that is online; all of it has the time of --timeout.
 func (a *access) with(ctx context.Context, t *terminalIO, f func(context.Context, *terminal.Session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer cancel()
+	return a.unhurried(ctx, t, f)
+}
+
+// unhurried is with for what takes as long as it takes: only getting online has the time of --timeout.
+func (a *access) unhurried(ctx context.Context, t *terminalIO, f func(context.Context, *terminal.Session) error) error {
 	p, full, err := a.resolve(t)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	opening, cancel := context.WithTimeout(ctx, a.Timeout)
 	defer cancel()
-	s, err := p.Open(ctx, terminal.ForCommands, full)
+	s, err := p.Open(opening, terminal.ForCommands, full)
 	if err != nil {
 		return err
 	}

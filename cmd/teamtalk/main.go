@@ -22,6 +22,7 @@ type commands struct {
 	Logout   logoutCmd   `cmd:"" help:"End the sessions of the profile."`
 	Chat     chatCmd     `cmd:"" help:"Chat on the whole screen of the terminal."`
 	Send     sendCmd     `cmd:"" help:"Send a message and wait until the server has stored it."`
+	Get      getCmd      `cmd:"" help:"Save a picture or a file that a message shows."`
 	Tail     tailCmd     `cmd:"" help:"Print what happens until interrupted, beginning where the last tail ended."`
 	History  historyCmd  `cmd:"" help:"Print the newest messages of a conversation."`
 	Contacts contactsCmd `cmd:"" help:"List the users of the directory."`

@@ -28,6 +28,8 @@ func Commands() []Command {
 		{"/recall", "[N]", "take back your last message here, or the Nth from the end"},
 		{"/burn", "SECONDS TEXT", "send a text that is deleted so long after it was read"},
 		{"/burnnow", "[N]", "delete your last message that burns, or the Nth, at once"},
+		{"/file", "PATH", "send a file of this machine; pictures are shown as such"},
+		{"/save", "[N] [PATH]", "save the last picture or file here, or the Nth from the end"},
 		{"/retry", "", "send again what failed here"},
 		{"/who", "", "who is in this conversation"},
 		{"/sign", "TEXT", "change your signature"},
@@ -43,7 +45,7 @@ func (m *Model) command(line string) {
 	rest = strings.TrimSpace(rest)
 	doers := map[string]func(string) string{
 		"/open": m.openCommand, "/find": m.findCommand, "/group": m.groupCommand, "/invite": m.inviteCommand, "/leave": m.leaveCommand, "/recall": m.recallCommand,
-		"/burn": m.burnCommand, "/burnnow": m.burnNowCommand, "/retry": m.retryCommand, "/who": m.whoCommand, "/sign": m.signCommand,
+		"/burn": m.burnCommand, "/burnnow": m.burnNowCommand, "/retry": m.retryCommand, "/file": m.fileCommand, "/save": m.saveCommand, "/who": m.whoCommand, "/sign": m.signCommand,
 		"/history": m.historyCommand, "/help": m.helpCommand, "/quit": m.quitCommand,
 	}
 	run, ok := doers[name]
@@ -206,7 +208,7 @@ func (m *Model) own(text string, counts func(*Entry) bool) (*Entry, string) {
 	n := 1
 	if text != "" {
 		var ok bool
-		if n, ok = number(text, 1, 1000); !ok {
+		if n, ok = number(text, 1000); !ok {
 			return nil, fmt.Sprintf("%q is no number from 1, the last message, to 1000", text)
 		}
 	}
@@ -241,7 +243,7 @@ func (m *Model) burnNowCommand(rest string) string {
 
 func (m *Model) burnCommand(rest string) string {
 	seconds, text, _ := strings.Cut(rest, " ")
-	n, ok := number(seconds, 1, 604_800)
+	n, ok := number(seconds, 604_800)
 	switch {
 	case !ok || strings.TrimSpace(text) == "":
 		return "seconds, up to 604800, and a text: /burn 30 the door code is 4711"
@@ -252,6 +254,39 @@ func (m *Model) burnCommand(rest string) string {
 	}
 	m.say(strings.TrimSpace(text), time.Duration(n)*time.Second)
 	return ""
+}
+
+func (m *Model) fileCommand(path string) string {
+	switch {
+	case path == "":
+		return "which one? /file report.pdf"
+	case m.open == nil:
+		return "no conversation is open"
+	}
+	m.Notice = "sending " + path + "…"
+	m.do(Attach{In: m.open.In, Path: path})
+	return ""
+}
+
+func (m *Model) saveCommand(rest string) string {
+	if m.open == nil {
+		return "no conversation is open"
+	}
+	first, path, _ := strings.Cut(rest, " ")
+	nth, ok := number(first, 1000)
+	if !ok {
+		nth, path = 1, rest
+	}
+	for _, e := range slices.Backward(m.open.Entries) {
+		for _, a := range slices.Backward(e.Files) {
+			if nth--; nth == 0 {
+				m.Notice = "fetching " + a.FileName() + "…"
+				m.do(Save{a, strings.TrimSpace(path)})
+				return ""
+			}
+		}
+	}
+	return "there is no such picture or file here"
 }
 
 func (m *Model) retryCommand(string) string {
@@ -325,7 +360,7 @@ func (m *Model) historyCommand(rest string) string {
 	n := page
 	if rest != "" {
 		var ok bool
-		if n, ok = number(rest, 1, 1000); !ok {
+		if n, ok = number(rest, 1000); !ok {
 			return fmt.Sprintf("%q is no number from 1 to 1000", rest)
 		}
 	}

@@ -43,6 +43,7 @@ type Entry struct {
 	Change  protocol.MemberChange // of a note
 	Who     []protocol.UserID     // of a note: who was added or removed
 	Why     string                // PhaseFailed, or why it was not delivered
+	Files   []client.Attachment   // what the text shows by words
 	abroad
 }
 
@@ -67,7 +68,7 @@ func (e *Entry) waits() bool { return e.ID == 0 && e.Kind != Note }
 
 // erase takes the content away.
 func (e *Entry) erase(how protocol.Deletion, by protocol.UserID) {
-	e.Gone, e.Deleted, e.By, e.Text, e.Kind = true, cmp.Or(how, e.Deleted), by, "", Text
+	e.Gone, e.Deleted, e.By, e.Text, e.Kind, e.Files = true, cmp.Or(how, e.Deleted), by, "", Text, nil
 }
 
 // Conversation is the messages with a user or in a group.

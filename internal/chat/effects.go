@@ -3,6 +3,7 @@ package chat
 import (
 	"time"
 
+	"teamtalk/client"
 	"teamtalk/protocol"
 )
 
@@ -81,6 +82,19 @@ type Leave struct{ Group protocol.GroupID }
 // Sign changes one's signature.
 type Sign struct{ Text string }
 
+// Attach uploads a file and sends it, as a picture if it is one.
+type Attach struct {
+	In   protocol.Session
+	Path string // on this machine
+	Burn time.Duration
+}
+
+// Save fetches what a message shows.
+type Save struct {
+	What client.Attachment
+	Path string // a file or folder on this machine; empty: where the program was started
+}
+
 // Redraw paints the whole screen again.
 type Redraw struct{}
 
@@ -103,5 +117,7 @@ func (CreateGroup) isEffect() {}
 func (Invite) isEffect()      {}
 func (Leave) isEffect()       {}
 func (Sign) isEffect()        {}
+func (Attach) isEffect()      {}
+func (Save) isEffect()        {}
 func (Redraw) isEffect()      {}
 func (Quit) isEffect()        {}

@@ -245,8 +245,8 @@ func (m *Model) jumpKey(k Key) {
 	j.Chosen = 0
 }
 
-// number reads a whole number between bounds.
-func number(text string, least, most int) (int, bool) {
+// number reads a whole number from 1 on.
+func number(text string, most int) (int, bool) {
 	n, err := strconv.Atoi(text)
-	return n, err == nil && n >= least && n <= most
+	return n, err == nil && n >= 1 && n <= most
 }

@@ -72,8 +72,9 @@ func (m *Model) refresh() {
 // entry is a message as it is shown.
 func entry(msg *client.Message) *Entry {
 	e := &Entry{ID: msg.ID, Client: msg.ClientMsgID, From: msg.From, Address: msg.FromAddress, Mine: msg.Mine, Time: msg.Time,
-		Text: msg.Text, Burn: msg.BurnAfter, Gone: msg.Gone, Deleted: msg.Deleted, Phase: client.PhaseSent,
+		Text: msg.Shown(), Burn: msg.BurnAfter, Gone: msg.Gone, Deleted: msg.Deleted, Phase: client.PhaseSent,
 		abroad: abroad{State: msg.State, HubSeq: msg.HubSeq}}
+	e.Files, _ = msg.Attachments()
 	switch {
 	case msg.Gone:
 	case msg.Type.IsAudio():

@@ -102,6 +102,15 @@ func (a *app) ask(e chat.Effect) {
 	case chat.AskPresence:
 		list, err := a.session.Client.Presence(ctx, e.IDs...)
 		a.told("presence", err, func() { a.model.Presence(list.Items) })
+	case chat.Attach:
+		o, err := a.session.Attach(ctx, e.In, e.Path, e.Burn)
+		a.told("/file", err, func() {
+			a.outgoing[o.ClientMsgID()] = &flight{Outgoing: o}
+			a.model.Done("sent " + e.Path)
+		})
+	case chat.Save:
+		at, err := a.session.Save(ctx, e.What, e.Path)
+		a.told("/save", err, func() { a.model.Done("saved as " + at) })
 	default:
 		a.change(e)
 	}

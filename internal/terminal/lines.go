@@ -32,13 +32,34 @@ type MessageLine struct {
 	State        string          `json:"state,omitempty"`        // recalled, burned, or gone: not yet known how
 	BurnAfter    int             `json:"burn_after_s,omitempty"` // seconds from reading to deletion
 	HubSeq       uint64          `json:"hub_seq,omitempty"`      // place in a group of several offices
-	Delivery     string          `json:"delivery,omitempty"`     // of one's own to other offices: pending, delayed, delivered or undeliverable
+	Attachments  []FileLine      `json:"attachments,omitempty"`
+	Delivery     string          `json:"delivery,omitempty"` // of one's own to other offices: pending, delayed, delivered or undeliverable
+
+	shown string // the text with words for the attachments
+}
+
+// FileLine is a picture, file or voice that a message shows.
+type FileLine struct {
+	Kind    string `json:"kind"`           // picture, file or voice
+	Path    string `json:"path,omitempty"` // for teamtalk get; empty: it is on another server
+	Name    string `json:"name,omitempty"`
+	Size    string `json:"size,omitempty"` // for people
+	Seconds int    `json:"seconds,omitempty"`
+}
+
+func fileLines(list []client.Attachment) []FileLine {
+	var lines []FileLine
+	for _, a := range list {
+		kind := map[client.AttachmentKind]string{client.Picture: "picture", client.FileLink: "file", client.VoiceLink: "voice"}[a.Kind]
+		lines = append(lines, FileLine{Kind: kind, Path: a.Path, Name: a.Name, Size: a.Size, Seconds: int(a.Duration / time.Second)})
+	}
+	return lines
 }
 
 // String is the message on a line; further lines of its text are indented.
 func (l MessageLine) String() string {
 	at, err := time.Parse(time.RFC3339, l.Time)
-	shown := l.Text
+	shown := l.shown
 	switch {
 	case l.State != "":
 		shown = "(" + l.State + ")"
@@ -210,6 +231,8 @@ func (s *Session) Message(ctx context.Context, m *client.Message) MessageLine {
 	l := MessageLine{Event: "message", Conversation: Key(m.Session), Name: s.Name(ctx, m.Session), ID: m.ID, From: m.From, Mine: m.Mine,
 		Time: m.Time.UTC().Format(time.RFC3339), Type: "text", Text: m.Text, ReplyTo: m.ReplyTo, State: gone(m.Deleted),
 		BurnAfter: int(m.BurnAfter / time.Second), HubSeq: m.HubSeq}
+	files, _ := m.Attachments()
+	l.Attachments, l.shown = fileLines(files), m.Shown()
 	if m.State != client.StateSent {
 		l.Delivery = m.State.String()
 	}

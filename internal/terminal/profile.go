@@ -45,6 +45,7 @@ type Account struct {
 	CA         string   `json:"ca,omitempty"` // file of an authority that is trusted besides the system's
 	AllowPlain bool     `json:"allow_plain,omitempty"`
 	Legacy     string   `json:"legacy,omitempty"` // off, fallback or only; empty: off
+	HTTP       string   `json:"http,omitempty"`   // URL of the server's HTTP port, where the servers do not say it
 }
 
 func (p Profile) account() string { return filepath.Join(p.Dir, "profile.json") }

@@ -50,7 +50,7 @@ func Trust(file string) (*tls.Config, error) {
 }
 
 func (a Access) config() (client.Config, error) {
-	cfg := client.Config{Addresses: a.Servers, Program: "teamtalk", Version: a.Version, AllowPlain: a.AllowPlain, Log: a.Log}
+	cfg := client.Config{Addresses: a.Servers, Media: client.MediaConfig{HTTP: a.HTTP}, Program: "teamtalk", Version: a.Version, AllowPlain: a.AllowPlain, Log: a.Log}
 	if a.Password != "" {
 		cfg.Name, cfg.Password = a.User, a.Password
 	}
