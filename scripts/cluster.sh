@@ -13,7 +13,7 @@ start() { # number, further flags
 	local n=$1
 	shift
 	"$bin/teamtalkd" dev --data "$dir/n$n" --node-name "n$n" --tcp "127.0.0.1:$((7999 + n))" --tls "127.0.0.1:$((8442 + n))" --quic "127.0.0.1:$((8442 + n))" \
-		--http "127.0.0.1:$((8079 + n))" --node "127.0.0.1:$((6999 + n))" --ops "127.0.0.1:$((8089 + n))" --log-level info "$@" >>"$dir/n$n.log" 2>&1 &
+		--http "127.0.0.1:$((8079 + n))" --files "127.0.0.1:$((8599 + n))" --node "127.0.0.1:$((6999 + n))" --ops "127.0.0.1:$((8089 + n))" --log-level info "$@" >>"$dir/n$n.log" 2>&1 &
 	pids+=($!)
 	echo $! >"$dir/n$n.pid"
 }
@@ -49,7 +49,8 @@ until (($("$bin/teamtalkd" cluster status --data "$dir/n1" | grep -cE ' (leader|
 "$bin/teamtalkd" cluster status --data "$dir/n1"
 cat <<END
 
-Three nodes are up, users user1 … user20, password 12345. Their data and logs are in $dir. Try, in other terminals:
+Three nodes are up, users user1 … user20, password 12345. Their data and logs are in $dir. Open http://127.0.0.1:8080/ as user1 and
+http://127.0.0.1:8081/ as user2, each on a node of its own; or try, in other terminals:
   $bin/teamtalk login --server 127.0.0.1:8443 --server 127.0.0.1:8444 --server 127.0.0.1:8445 --ca $dir/n1/tls/ca.pem --profile $dir/ann user1
   $bin/teamtalk chat --profile $dir/ann
   $bin/teamtalk login --server 127.0.0.1:8445 --server 127.0.0.1:8444 --server 127.0.0.1:8443 --ca $dir/n1/tls/ca.pem --profile $dir/bo user2

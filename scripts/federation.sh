@@ -20,7 +20,7 @@ ctl() { # office, command of federation, its arguments
 start() { # office, number
 	local n=$2
 	"$bin/teamtalkd" dev --data "$dir/$1" --node-name "$1" --users 5 --tcp "127.0.0.1:$((8000 + n))" --tls "127.0.0.1:$((8443 + n))" --quic "127.0.0.1:$((8443 + n))" \
-		--http "127.0.0.1:$((8080 + n))" --node off --ops "127.0.0.1:$((8090 + n))" --log-level info >>"$dir/$1.log" 2>&1 &
+		--http "127.0.0.1:$((8080 + n))" --files "127.0.0.1:$((8600 + n))" --node off --ops "127.0.0.1:$((8090 + n))" --log-level info >>"$dir/$1.log" 2>&1 &
 	pids+=($!)
 	echo $! >"$dir/$1.pid"
 }
@@ -80,8 +80,11 @@ ctl hangzhou status
 cat <<END
 
 Three offices are linked. Each has users user1 … user5, password 12345; user1 and user2 of Hangzhou and those of the others are in the group "All offices", which is
-Hangzhou's. Data and logs are in $dir. Try, in three other terminals:
+Hangzhou's. Data and logs are in $dir. Open in the browser, as user1 each, or in three other terminals:
 END
+for i in "${!offices[@]}"; do
+	echo "  http://127.0.0.1:$((8080 + 100 * i))/   ${offices[i]^}"
+done
 for i in "${!offices[@]}"; do
 	o=${offices[i]}
 	echo "  $bin/teamtalk login --server 127.0.0.1:$((8443 + 100 * i)) --ca $dir/$o/tls/ca.pem --profile $dir/$o.user1 user1 && $bin/teamtalk chat --profile $dir/$o.user1"

@@ -12,7 +12,7 @@ import (
 )
 
 type devCmd struct {
-	Users    int    `default:"20" placeholder:"N" help:"How many demo users there are: user1, user2, … [20]"`
+	Users    *int   `placeholder:"N" help:"How many demo users there are: user1, user2, …; without it a company of 20 people with names."`
 	Password string `default:"12345" placeholder:"PASSWORD" help:"Their password. [12345]"`
 	Join     string `name:"join" placeholder:"TOKEN" env:"TEAMTALK_JOIN" help:"Join the cluster that made this token (teamtalkd cluster token), instead of making a world of its own."`
 	kong.Plugins
@@ -22,8 +22,12 @@ type devCmd struct {
 
 // Run serves a demo world on loopback.
 func (c *devCmd) Run(term *terminal) error {
-	if c.Users < 1 || c.Users > node.MaxDemoUsers {
-		return fmt.Errorf("--users: %d is not a number from 1 to %d", c.Users, node.MaxDemoUsers)
+	demo := node.DemoConfig{Users: node.DemoPeople, Company: true, Password: c.Password}
+	if c.Users != nil {
+		demo.Users, demo.Company = *c.Users, false
+	}
+	if demo.Users < 1 || demo.Users > node.MaxDemoUsers {
+		return fmt.Errorf("--users: %d is not a number from 1 to %d", demo.Users, node.MaxDemoUsers)
 	}
 	if c.Password == "" {
 		return fmt.Errorf("--password is empty")
@@ -33,25 +37,29 @@ func (c *devCmd) Run(term *terminal) error {
 		return err
 	}
 	if cfg.Join = c.Join; c.Join == "" {
-		cfg.Demo = node.DemoConfig{Users: c.Users, Password: c.Password}
+		cfg.Demo = demo
 	}
 	return serve(term, cfg, warnings, func(n *node.Node) error {
-		_, err := fmt.Fprint(term.out, c.welcome(cfg, n))
+		_, err := fmt.Fprint(term.out, c.welcome(cfg, demo, n))
 		return err
 	})
 }
 
 // welcome tells what listens where and what to try next; each line of the second part can be pasted.
-func (c *devCmd) welcome(cfg *node.Config, n *node.Node) string {
+func (c *devCmd) welcome(cfg *node.Config, demo node.DemoConfig, n *node.Node) string {
 	at := n.Addresses()
 	var b strings.Builder
 	fmt.Fprintf(&b, "TeamTalk is up, with the data in %s.\n\n", cfg.Data)
+	if a, ok := at["http"]; ok {
+		fmt.Fprintf(&b, "  Open  http://%s/  and log in as user1, password %s; as user2 in a second window.\n\n", a, c.Password)
+	}
 	for _, l := range []struct{ name, what string }{
 		{"tcp", "native protocol: clients chat here"},
 		{"tls", "the same over TLS; HTTPS with all of http's"},
 		{"quic", "UDP: the same over QUIC; HTTP/3"},
-		{"http", "/msg_server: clients ask here where to log in; WebSocket at /ws, long-poll at /lp"},
+		{"http", "the web client; /msg_server: clients ask here where to log in; pictures at /msfs/, WebSocket at /ws, long-poll at /lp"},
 		{"login", "native form of /msg_server"},
+		{"files", "legacy file transfer"},
 		{"node", "the other nodes of a cluster"},
 		{"ops", "health, metrics, admin API"},
 	} {
@@ -63,10 +71,10 @@ func (c *devCmd) welcome(cfg *node.Config, n *node.Node) string {
 		fmt.Fprintf(&b, "\nThe certificate is signed by an authority of this node's own, for clients to trust:\n  %s\n  SHA-256 %s\n", ca.File, ca.Fingerprint)
 	}
 	who := "all"
-	if c.Users > node.DemoMembers {
+	if demo.Users > node.DemoMembers {
 		who = fmt.Sprintf("the first %d", node.DemoMembers)
 	}
-	fmt.Fprintf(&b, "\nUsers user1 … user%d, password %s, %s in the group \"%s\".\n\nTry:\n", c.Users, c.Password, who, node.DemoGroup)
+	fmt.Fprintf(&b, "\nUsers user1 … user%d, password %s, %s in the group \"%s\".\n\nTry:\n", demo.Users, c.Password, who, node.DemoGroup)
 	self := os.Args[0]
 	data := ""
 	if cfg.Data != node.Default().Data {

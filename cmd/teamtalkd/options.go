@@ -59,7 +59,6 @@ type shownOption struct {
 	Flag    string      `json:"flag"`
 	Env     string      `json:"env"`
 	Help    string      `json:"help"`
-	Exists  bool        `json:"exists"` // false: accepted, but without effect in this version
 }
 
 // Run lists the options.
@@ -74,18 +73,14 @@ func (c *configCmd) Run(term *terminal) error {
 	var shown []shownOption
 	for _, o := range node.Options() {
 		shown = append(shown, shownOption{Key: o.Key, Value: cfg.Show(o.Key), From: cfg.Origin(o.Key), Default: o.Default,
-			Flag: "--" + o.Flag, Env: o.Env(), Help: o.Help, Exists: !o.NotYet})
+			Flag: "--" + o.Flag, Env: o.Env(), Help: o.Help})
 	}
 	if c.JSON {
 		return printJSON(term.out, shown)
 	}
 	t := texttable.Table{{"KEY", "VALUE", "FROM", "FLAG", "MEANING"}}
 	for _, o := range shown {
-		help := o.Help
-		if !o.Exists {
-			help += " (no such listener in this version yet)"
-		}
-		t = append(t, []string{o.Key, orDash(o.Value), string(o.From), o.Flag, help})
+		t = append(t, []string{o.Key, orDash(o.Value), string(o.From), o.Flag, o.Help})
 	}
 	return t.Print(term.out)
 }

@@ -69,7 +69,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 			argv[i] = strings.TrimSpace(ts.ReadFile(file))
 		}
 	}
-	for _, listener := range []string{"--tcp", "--tls", "--quic", "--http", "--ops", "--login", "--node"} {
+	for _, listener := range []string{"--tcp", "--tls", "--quic", "--http", "--ops", "--login", "--files", "--node"} {
 		if !slices.Contains(argv, listener) {
 			argv = append(argv, listener, "127.0.0.1:0")
 		}

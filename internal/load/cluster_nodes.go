@@ -104,7 +104,7 @@ func (c *servers) prepare(ctx context.Context) (*member, error) {
 	}
 	at := func(port string) string { return net.JoinHostPort(m.host, port) }
 	m.args = append([]string{"dev", "--data", filepath.Join(m.dir, "data"), "--node-name", fmt.Sprint("n", place), "--log-level", "info", "--login", "off",
-		"--tcp", at(clusterTCP), "--tls", at(clusterTLS), "--quic", at(clusterTLS), "--http", at(clusterHTTP), "--node", at(clusterNode), "--ops", at(clusterOps),
+		"--tcp", at(clusterTCP), "--tls", at(clusterTLS), "--quic", at(clusterTLS), "--http", at(clusterHTTP), "--node", at(clusterNode), "--files", "off", "--ops", at(clusterOps),
 		"--users", fmt.Sprint(c.users), "--password", benchPassword}, c.flags...)
 	if place == 1 {
 		return m, nil

@@ -126,7 +126,7 @@ type Server struct {
 // StartServer runs the binary on a fresh directory with users user1 …, and with more flags if there are any, and waits until it is ready.
 func StartServer(ctx context.Context, binary, dir string, users int, password string, flags ...string) (*Server, error) {
 	args := []string{"dev", "--data", filepath.Join(dir, "data"), "--users", fmt.Sprint(users), "--password", password, "--login", "off", "--tls-development", "true"}
-	for _, port := range []string{"--tcp", "--tls", "--quic", "--http", "--ops"} {
+	for _, port := range []string{"--tcp", "--tls", "--quic", "--http", "--files", "--ops"} {
 		args = append(args, port, "127.0.0.1:0")
 	}
 	return launch(ctx, binary, dir, append(args, flags...))

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"teamtalk/gateway/transfer"
 	"teamtalk/gateway/transport"
 	"teamtalk/gateway/transport/longpoll"
 	"teamtalk/gateway/transport/quicport"
@@ -23,7 +24,10 @@ type clients struct {
 	http  http.Handler // for all that speaks HTTP: plain, over TLS, HTTP/3
 	ws    *ws.Handler
 	polls *longpoll.Handler
+	media media
 	tls   *tlsport.Port // nil: off
+
+	transfer *transfer.Engine // nil: clients have no way to it
 
 	certificates *tls.Config // of both TLS ports
 
@@ -63,7 +67,7 @@ func (n *Node) bindQUIC(context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := quicport.Listen(quicport.Config{Address: string(at), TLS: n.clients.certificates, ResetKey: key, TokenKey: shared.AddressKey[:], Peer: n.onQUIC(),
+	l, err := quicport.Listen(quicport.Config{Address: string(at), TLS: n.clients.certificates, ResetKey: key, TokenKey: shared.AddressKey[:], Peer: n.onQUIC(), Bulk: n.clients.transfer.ServeStream, Origins: n.cfg.Public.Origins,
 		Log: n.log, Registerer: n.registry,
 		// What it serves is made when all ports are known; nothing is accepted before.
 		HTTP:   http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.clients.http.ServeHTTP(w, r) }),
@@ -145,7 +149,14 @@ func (n *Node) makeHandlers() error {
 	}
 	n.clients.polls = longpoll.New(polls)
 	n.peering.polls.Store(n.clients.polls)
-	n.clients.http = publicMux(login, n.clients.ws, n.clients.polls)
+	if err := n.buildMedia(); err != nil {
+		return err
+	}
+	page, err := n.webClient()
+	if err != nil {
+		return err
+	}
+	n.clients.http = publicMux(login, n.clients.ws, n.clients.polls, page.Mount, n.mountMedia, n.mountTransfer)
 	return nil
 }
 
@@ -158,6 +169,9 @@ func (n *Node) tellsPort() bool {
 func (n *Node) serveNative() {
 	if n.sockets.tcp != nil {
 		n.serve("tcp listener", n.sockets.tcp.Serve, n.session)
+	}
+	if n.sockets.files != nil {
+		n.serve("files listener", n.sockets.files.Serve, n.clients.transfer.ServeConn)
 	}
 	if n.clients.tls != nil {
 		n.serve("tls listener", n.clients.tls.Serve, n.session)
@@ -244,7 +258,7 @@ func (n *Node) ownEndpoints() []string {
 
 // acceptNoMore keeps new sessions out, whatever they come by.
 func (n *Node) acceptNoMore() {
-	for _, l := range []*transport.TCP{n.sockets.tcp, n.sockets.login} {
+	for _, l := range []*transport.TCP{n.sockets.tcp, n.sockets.login, n.sockets.files} {
 		if l != nil {
 			l.Stop()
 		}

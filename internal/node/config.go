@@ -25,6 +25,7 @@ type Config struct {
 	Password   PasswordConfig
 	Store      StoreConfig
 	Messages   MessagesConfig
+	Files      FilesConfig
 	Cluster    ClusterConfig
 	Federation FederationConfig
 	Log        LogConfig
@@ -55,6 +56,7 @@ type PublicConfig struct {
 	HTTPPort  uint16   // 0: the port listened on
 	TLSPort   uint16   // 0: the port listened on
 	QUICPort  uint16   // 0: the port listened on
+	FilesPort uint16   // 0: the port listened on
 	Origins   []string // of web pages of other sites that may connect
 	MSFS      string   // base URL of the picture store; empty: http://host:http port/msfs/
 	Discovery string   // URL of the page behind the client's discovery tab
@@ -110,6 +112,30 @@ type StoreConfig struct {
 // MessagesConfig holds rules of messages.
 type MessagesConfig struct {
 	RecallWindow time.Duration // in which an author may take a message back
+}
+
+// FilesConfig is about pictures, voice messages and files.
+type FilesConfig struct {
+	Dir          string        // empty: blobs in the data directory
+	MaxUpload    ByteSize      // of one picture, voice message or file sent by HTTP
+	MaxFile      ByteSize      // of one file sent by the legacy file transfer, at most 4 GiB - 1
+	Quota        ByteSize      // of all; 0: none
+	UserQuota    ByteSize      // of one user's; 0: none
+	Retention    time.Duration // after which everything goes; 0: never
+	Unused       time.Duration // after which goes what nothing shows; 0: never
+	LegacyAccess string        // for requests that are not signed: session, open or off
+	S3           S3Config
+}
+
+// S3Config is a store with the S3 interface that all nodes share.
+type S3Config struct {
+	Endpoint      string // host:port; empty: each node has its own disk
+	Bucket        string
+	Region        string
+	AccessKeyFile string
+	SecretKeyFile string
+	Prefix        string // of the names of objects
+	TLS           bool
 }
 
 // ClusterConfig is about the other nodes.
@@ -335,17 +361,6 @@ func (c *Config) checkTLS() error {
 			"or tls.development: true, to try things out; or turn TLS off (listen.tls: \"off\", listen.quic: \"off\")", key)
 	}
 	return nil
-}
-
-// NotYet lists the keys that were given a value although this version has no listener for them yet.
-func (c *Config) NotYet() []string {
-	var keys []string
-	for _, o := range Options() {
-		if o.NotYet && c.Origin(o.Key) != originDefault && o.value.show(c) != "off" {
-			keys = append(keys, o.Key)
-		}
-	}
-	return keys
 }
 
 // nodeName is the name for logs.

@@ -206,16 +206,6 @@ func TestTLSNeedsACertificate(t *testing.T) {
 	}
 }
 
-func TestListenersThatDoNotExistYet(t *testing.T) {
-	c, _, err := Load(Sources{Flags: map[string]string{"listen.node": "off", "listen.files": ":443", "listen.tcp": ":8000"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"listen.files"}, c.NotYet()); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestValuesComeBackAsWritten(t *testing.T) {
 	for key, texts := range map[string][]string{
 		"listen.tcp":                {"off", ":1", "127.0.0.1:0", "[::1]:8000", "chat.example.com:65535"},

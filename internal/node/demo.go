@@ -12,6 +12,7 @@ import (
 // DemoConfig is the world that `teamtalkd dev` makes; no users, no world.
 type DemoConfig struct {
 	Users    int
+	Company  bool   // they are DemoPeople with names and something to say, in a world where nobody is yet
 	Password string // of all of them
 }
 
@@ -35,6 +36,7 @@ func DevDefaults() map[string]string {
 		"listen.quic":     "127.0.0.1:8443",
 		"tls.development": "true",
 		"listen.http":     "127.0.0.1:8080",
+		"listen.files":    "127.0.0.1:8600",
 		"listen.node":     "127.0.0.1:7000",
 		"listen.ops":      "127.0.0.1:8090",
 		"limits.rate":     "0",
@@ -55,7 +57,7 @@ type demoStore interface {
 }
 
 // makeDemo adds what is missing of the demo world, so that a second start on the same data does nothing.
-func makeDemo(ctx context.Context, s demoStore, want DemoConfig) error {
+func makeDemo(ctx context.Context, s demoStore, talker demoTalker, want DemoConfig) error {
 	depts, err := demoDepartments(ctx, s)
 	if err != nil {
 		return fmt.Errorf("demo departments: %w", err)
@@ -64,7 +66,11 @@ func makeDemo(ctx context.Context, s demoStore, want DemoConfig) error {
 	if err != nil {
 		return fmt.Errorf("demo users: %w", err)
 	}
-	if missing := missingUsers(want, depts, have); len(missing) > 0 {
+	missing, isNew := missingUsers(want, depts, have), len(have) == 0
+	if want.Company && isNew {
+		missing = companyUsers(depts)
+	}
+	if len(missing) > 0 {
 		if err := s.AddDemoUsers(ctx, missing, want.Password); err != nil {
 			return fmt.Errorf("demo users: %w", err)
 		}
@@ -76,8 +82,12 @@ func makeDemo(ctx context.Context, s demoStore, want DemoConfig) error {
 	for n := 1; n <= min(want.Users, DemoMembers); n++ {
 		members = append(members, have[demoName(n)])
 	}
-	if err := demoGroup(ctx, s, members); err != nil {
+	group, err := demoGroup(ctx, s, members)
+	if err != nil {
 		return fmt.Errorf("demo group: %w", err)
+	}
+	if want.Company && isNew {
+		return greet(ctx, talker, have, group)
 	}
 	return nil
 }
@@ -134,20 +144,20 @@ func missingUsers(want DemoConfig, depts []protocol.DeptID, have map[string]prot
 	return missing
 }
 
-func demoGroup(ctx context.Context, s demoStore, members []protocol.UserID) error {
+func demoGroup(ctx context.Context, s demoStore, members []protocol.UserID) (protocol.GroupID, error) {
 	for after := protocol.GroupID(0); ; {
 		groups, err := s.ListGroups(ctx, after, demoPage)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for _, g := range groups {
 			if after = g.ID; g.Name == DemoGroup && !g.Closed {
-				return addMissing(ctx, s, g.ID, members)
+				return g.ID, addMissing(ctx, s, g.ID, members)
 			}
 		}
 		if len(groups) < demoPage {
-			_, err := s.CreateGroup(ctx, protocol.CreateGroup{Type: protocol.GroupNormal, Name: DemoGroup, Members: members})
-			return err
+			g, err := s.CreateGroup(ctx, protocol.CreateGroup{Type: protocol.GroupNormal, Name: DemoGroup, Members: members})
+			return g.ID, err
 		}
 	}
 }

@@ -26,11 +26,7 @@ func TestOptionTable(t *testing.T) {
 		if o.Default != "" {
 			def = "`" + o.Default + "`"
 		}
-		note := ""
-		if o.NotYet {
-			note = " *Not yet.*"
-		}
-		fmt.Fprintf(&b, "| `%s` | `--%s` | %s | %s (%s).%s |\n", o.Key, o.Flag, def, upperFirst(o.Help), o.Form(), note)
+		fmt.Fprintf(&b, "| `%s` | `--%s` | %s | %s (%s). |\n", o.Key, o.Flag, def, upperFirst(o.Help), o.Form())
 	}
 	b.WriteString("\nThe environment variable of `limits.rate` is `TEAMTALK_LIMITS_RATE`, and so on; an empty one counts as not set.\n\n")
 	doc, err := os.ReadFile(operations)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/x509"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ func (n *Node) buildFederation(context.Context) error {
 		Presence: n.bus.Presence(), Signals: signals, Signaler: n.bus,
 		Limits:    federation.Limits{Events: limitOrNone(n.cfg.Federation.PeerRate), Author: limitOrNone(n.cfg.Federation.UserRate)},
 		Endpoints: n.federationEndpoints, Program: obs.BuildVersion().Version, Log: n.log, Registerer: n.registry,
+		Files: n.store, Blobs: lentBlobs{n},
 	}
 	if n.peering.port != nil {
 		c.Leader = n.askLeader
@@ -46,6 +48,18 @@ func (n *Node) buildFederation(context.Context) error {
 	var err error
 	n.abroad.manager, err = federation.New(c)
 	return err
+}
+
+// lentBlobs are what other clusters are handed out of the blobs that they were shown.
+type lentBlobs struct{ n *Node }
+
+// Open opens a blob, wherever its content is.
+func (b lentBlobs) Open(ctx context.Context, id protocol.BlobID) (io.ReadSeekCloser, protocol.Blob, error) {
+	c, err := b.n.blobs.Open(ctx, id)
+	if err != nil {
+		return nil, protocol.Blob{}, err
+	}
+	return c, c.Blob, nil
 }
 
 // limitOrNone is a rate as package federation wants it, where 0 means its own default.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"teamtalk/gateway/msfs"
 	"teamtalk/gateway/transport/longpoll"
 	"teamtalk/gateway/transport/ws"
 )
@@ -23,13 +24,17 @@ const (
 )
 
 // publicMux is what anybody can reach, on whatever HTTP. What is not there is 404: so answers the handler of /msg_server.
-func publicMux(msgServer http.Handler, sockets *ws.Handler, polls *longpoll.Handler) http.Handler {
+// Each of more adds what else is served, by patterns of its own.
+func publicMux(msgServer http.Handler, sockets *ws.Handler, polls *longpoll.Handler, more ...func(*http.ServeMux)) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", msgServer)
 	mux.Handle("/ws", sockets)
 	mux.Handle("/lp", polls)
 	mux.Handle("/lp/", polls)
-	return mux
+	for _, add := range more {
+		add(mux)
+	}
+	return msfs.Guard(mux) // before the mux makes a proper path of one that is none
 }
 
 // publicServer is for the listeners that anybody can reach.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"teamtalk/blobs"
 	"teamtalk/bus"
 	"teamtalk/gateway"
 	"teamtalk/gateway/transport"
@@ -43,6 +44,7 @@ type Node struct {
 	gateway *gateway.Server
 	peering peering
 	abroad  abroad
+	blobs   *blobs.Keeper
 	sockets sockets
 	clients clients
 
@@ -52,10 +54,10 @@ type Node struct {
 
 // sockets are the listeners; nil where the address is off.
 type sockets struct {
-	tcp, login *transport.TCP
-	tls, http  *transport.Listener
-	quic       atomic.Pointer[quicport.Port] // other nodes may ask for its address before it is there
-	ops        net.Listener
+	tcp, login, files *transport.TCP
+	tls, http         *transport.Listener
+	quic              atomic.Pointer[quicport.Port] // other nodes may ask for its address before it is there
+	ops               net.Listener
 }
 
 // leaderTime is how long a start waits for a leader before it goes on without one (reads work, writes are refused).
@@ -71,10 +73,13 @@ func Start(ctx context.Context, cfg *Config, log *slog.Logger) (*Node, error) {
 		n.identify,        // known: which node this is; one that joins is let in
 		n.openPort,        // what raft goes by
 		n.openStore,       // takes the lock of the data directory, so that two processes never share one
+		n.buildBlobs,      // subscribes to the bus before the first command
 		n.buildFederation, // subscribes to the bus before the first command; knows what ports show to other clusters
 		n.bind,            // a port that is taken is known before anything answers
+		n.buildTransfer,   // knows the port that offers name
 		n.buildGateway,    // subscribes to the bus before the first command
 		n.openMesh,        // commands go to the leader, signals to all
+		n.serveBlobs,      // needs the members
 		n.serveOps,        // early: /readyz tells what a start waits for
 		n.awaitLeader,     // writes work from here
 		n.found,           // the secrets that all nodes share
@@ -101,16 +106,13 @@ func (n *Node) stopAfterFailure() error {
 }
 
 func (n *Node) check(context.Context) error {
-	if err := errors.Join(n.cfg.CheckPublic(), n.cfg.checkPort(), n.cfg.checkTLS()); err != nil {
+	if err := errors.Join(n.cfg.CheckPublic(), n.cfg.checkPort(), n.cfg.checkTLS(), n.cfg.checkFiles()); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(n.cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	n.log.Info("starting", "version", obs.BuildVersion().String(), "node", n.cfg.Node.ID, "name", n.cfg.nodeName(), "data", n.cfg.Data)
-	if keys := n.cfg.NotYet(); len(keys) > 0 {
-		n.log.Warn("these keys are accepted but have no listener in this version yet", "keys", keys)
-	}
 	return nil
 }
 
@@ -148,6 +150,9 @@ func (n *Node) bind(ctx context.Context) (err error) {
 		return err
 	}
 	if n.sockets.login, err = n.listenPDU("login", n.cfg.Listen.Login); err != nil {
+		return err
+	}
+	if n.sockets.files, err = n.listenPDU("files", n.cfg.Listen.Files); err != nil {
 		return err
 	}
 	if n.sockets.http, err = n.listenBounded("http", n.cfg.Listen.HTTP); err != nil {
@@ -282,7 +287,7 @@ func (n *Node) makeDemo(ctx context.Context) error {
 		return nil
 	}
 	started := time.Now()
-	if err := makeDemo(ctx, n.admin, n.cfg.Demo); err != nil {
+	if err := makeDemo(ctx, n.admin, service.NewMessages(n.store, service.MessageRules{}), n.cfg.Demo); err != nil {
 		return err
 	}
 	n.log.Info("demo world is there", "users", n.cfg.Demo.Users, "took", time.Since(started))
@@ -306,7 +311,7 @@ func (n *Node) noteAddresses(context.Context) error {
 	return nil
 }
 
-// Addresses tells by name (tcp, tls, quic, http, login, ops) where this node can be reached from this machine.
+// Addresses tells by name (tcp, tls, quic, http, login, files, ops) where this node can be reached from this machine.
 func (n *Node) Addresses() map[string]string {
 	at := make(map[string]string)
 	for name, a := range n.sockets.bound() {
@@ -322,6 +327,9 @@ func (s *sockets) bound() map[string]net.Addr {
 	}
 	if s.login != nil {
 		at["login"] = s.login.Addr()
+	}
+	if s.files != nil {
+		at["files"] = s.files.Addr()
 	}
 	if s.tls != nil {
 		at["tls"] = s.tls.Addr()

@@ -28,7 +28,7 @@ const patience = 60 * time.Second
 func testConfig(t *testing.T, dir string, flags map[string]string) *Config {
 	t.Helper()
 	all := map[string]string{"data": dir, "listen.tcp": "127.0.0.1:0", "listen.tls": "127.0.0.1:0", "listen.quic": "127.0.0.1:0",
-		"listen.http": "127.0.0.1:0", "listen.ops": "127.0.0.1:0", "listen.login": "127.0.0.1:0", "listen.node": "127.0.0.1:0", "tls.development": "true"}
+		"listen.http": "127.0.0.1:0", "listen.ops": "127.0.0.1:0", "listen.login": "127.0.0.1:0", "listen.files": "127.0.0.1:0", "listen.node": "127.0.0.1:0", "tls.development": "true"}
 	for k, v := range flags {
 		all[k] = v
 	}
@@ -148,7 +148,7 @@ func TestStartWithoutAPortToTellIsRefused(t *testing.T) {
 }
 
 func TestListenersThatAreOff(t *testing.T) {
-	off := map[string]string{"listen.tcp": "off", "listen.tls": "off", "listen.quic": "off", "listen.http": "off", "listen.login": "off", "listen.ops": "off", "listen.node": "off"}
+	off := map[string]string{"listen.tcp": "off", "listen.tls": "off", "listen.quic": "off", "listen.http": "off", "listen.login": "off", "listen.files": "off", "listen.ops": "off", "listen.node": "off"}
 	n := startNode(t, testConfig(t, t.TempDir(), off))
 	defer stopNode(t, n)
 	if at := n.Addresses(); len(at) != 0 {

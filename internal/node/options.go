@@ -11,7 +11,6 @@ type Option struct {
 	Flag    string // without the dashes
 	Default string
 	Help    string
-	NotYet  bool // accepted, but the listener does not exist in this version
 	value   value
 }
 
@@ -31,7 +30,7 @@ func (o Option) Form() string { return o.value.form }
 // Options is the table of all settings, in the order of the documentation.
 func Options() []Option {
 	var all []Option
-	for _, group := range [][]Option{generalOptions(), listenOptions(), publicOptions(), tlsOptions(), limitsOptions(), passwordOptions(), otherOptions()} {
+	for _, group := range [][]Option{generalOptions(), listenOptions(), publicOptions(), tlsOptions(), limitsOptions(), passwordOptions(), otherOptions(), filesOptions()} {
 		all = append(all, group...)
 	}
 	for i := range all {
@@ -57,23 +56,16 @@ func listenOptions() []Option {
 	listen := func(key, flag, def, help string, at func(*Config) *Address) Option {
 		return Option{Key: "listen." + key, Flag: flag, Default: def, Help: help, value: address(at)}
 	}
-	all := []Option{
+	return []Option{
 		listen("tcp", "tcp", ":8000", "native protocol, plain TCP: the port of the clients that exist today", func(c *Config) *Address { return &c.Listen.TCP }),
 		listen("tls", "tls", ":8443", "TLS: native protocol, or all that listen.http has, as the client asks (ALPN)", func(c *Config) *Address { return &c.Listen.TLS }),
 		listen("quic", "quic", ":8443", "UDP: the same over QUIC and HTTP/3", func(c *Config) *Address { return &c.Listen.QUIC }),
 		listen("http", "http", ":8080", "plain HTTP: /msg_server, which clients ask first; WebSocket at /ws and long-poll at /lp", func(c *Config) *Address { return &c.Listen.HTTP }),
 		listen("login", "login", "off", "native form of /msg_server (0x0101), on the legacy servers port 8008", func(c *Config) *Address { return &c.Listen.Login }),
-		listen("files", "files", ":8600", "legacy file transfer", func(c *Config) *Address { return &c.Listen.Files }),
+		listen("files", "files", ":8600", "file transfer of the clients that exist today; newer ones need no port of its own for that", func(c *Config) *Address { return &c.Listen.Files }),
 		listen("node", "node", ":7000", "the other nodes of the cluster, mutual TLS; off: this node stays alone", func(c *Config) *Address { return &c.Listen.Node }),
 		listen("ops", "ops", "127.0.0.1:8090", "operation: /healthz, /readyz, /metrics for everybody; admin API and /debug/pprof with the admin token; keep it off public networks", func(c *Config) *Address { return &c.Listen.Ops }),
 	}
-	for i := range all {
-		switch all[i].Flag {
-		case "files":
-			all[i].NotYet = true
-		}
-	}
-	return all
 }
 
 func publicOptions() []Option {
@@ -90,6 +82,8 @@ func publicOptions() []Option {
 			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.TLSPort })},
 		{Key: "public.quic_port", Default: "0", Help: "UDP port that clients are told, and browsers as that of HTTP/3 (Alt-Svc); 0: the port listened on",
 			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.QUICPort })},
+		{Key: "public.files_port", Default: "0", Help: "port of file transfer that clients are told; 0: the port listened on",
+			value: integer(0, 65535, func(c *Config) *uint16 { return &c.Public.FilesPort })},
 		{Key: "public.origins", Default: "", Help: "web sites besides this server's own whose pages may connect by /ws and /lp",
 			value: list("origins such as `https://chat.example.com`, commas between", origin, func(c *Config) *[]string { return &c.Public.Origins })},
 		{Key: "public.msfs", Default: "", Help: "base URL of the picture store that clients are told; empty: http://HOST:PORT/msfs/ of this server",

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"strconv"
 
 	"go.etcd.io/bbolt"
 
@@ -46,6 +45,11 @@ func (n *Node) buildGateway(context.Context) error {
 		return err
 	}
 	n.admin = service.NewAdmin(n.store, n.store, verifier)
+	messages, err := service.NewMessages(n.store, service.MessageRules{RecallWindow: n.cfg.Messages.RecallWindow}).WithBlobs(n.store, "")
+	if err != nil {
+		return err
+	}
+	n.clients.media.node = n
 	events, signals := n.bus.Subscribe("gateway"), n.bus.Signals("gateway")
 	var displaced gateway.Displaced // nil: alone
 	if n.peering.port != nil {
@@ -63,12 +67,13 @@ func (n *Node) buildGateway(context.Context) error {
 			Accounts: accounts,
 			Devices:  service.NewDevices(n.store),
 			Buddies:  service.NewBuddies(n.store, nil).WithAbroad(n.abroad.manager),
-			Messages: service.NewMessages(n.store, service.MessageRules{RecallWindow: n.cfg.Messages.RecallWindow}),
+			Messages: messages,
 			Groups:   service.NewGroups(n.store).WithHubs(n.abroad.manager),
-			Files:    service.NewFiles(n.store, nil),
+			Files:    service.NewFiles(n.store, n.transfers()),
 			Sessions: service.NewSessions(n.store, nil),
 		},
-		Replica: n.store, Replay: n.store, Node: n.cfg.nodeName(), Domain: n.domain, Endpoints: n.endpoints,
+		FileAddresses: n.fileAddresses(),
+		Replica:       n.store, Replay: n.store, Node: n.cfg.nodeName(), Domain: n.domain, Endpoints: n.endpoints, Media: &n.clients.media,
 		Events: events, Signals: signals, Signaler: n.bus, Presence: n.bus.Presence(), Displaced: displaced,
 		Limits: gateway.Limits{
 			Connections:               n.cfg.Limits.MaxConnections,
@@ -136,22 +141,11 @@ func (n *Node) rememberedPasswords() int {
 
 // msgServer tells clients where to connect; called when the ports are known.
 func (n *Node) msgServer() (*gateway.MsgServer, error) {
-	host, base := n.publicHost(), ""
-	if n.sockets.http != nil {
-		port := n.cfg.Public.HTTPPort
-		if port == 0 {
-			port = portOf(n.sockets.http.Addr())
-		}
-		base = "http://" + net.JoinHostPort(host, strconv.Itoa(int(port))) + "/"
-	}
-	c := gateway.MsgServerConfig{Host: host, MSFS: n.cfg.Public.MSFS, Discovery: n.cfg.Public.Discovery,
+	c := gateway.MsgServerConfig{Host: n.publicHost(), MSFS: n.mediaBase(), Discovery: n.cfg.Public.Discovery,
 		Availability: n.gateway.Availability, Nodes: n.natives, Log: n.log}
 	c.Port = n.nativePort()
-	if c.MSFS == "" && base != "" {
-		c.MSFS = base + "msfs/"
-	}
 	if c.Discovery == "" {
-		c.Discovery = base
+		c.Discovery = n.httpBase()
 	}
 	return gateway.NewMsgServer(c)
 }

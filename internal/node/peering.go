@@ -46,6 +46,7 @@ const (
 	methodAsk     uint8 = 6
 
 	methodFederation uint8 = 7
+	methodHome       uint8 = 8
 )
 
 // pingEvery lets a node that is gone be noticed within 2 s, so that its users are shown as offline within 5.
@@ -285,6 +286,8 @@ func (n *Node) handleCall(ctx context.Context, from protocol.NodeID, method uint
 	case method == methodFederation:
 		peers.Accepted(ctx) // some ask another cluster
 		return n.abroad.manager.Handle(ctx, payload)
+	case method == methodHome:
+		return n.serveHome(payload)
 	case cluster.Owns(method):
 		return n.peering.manager.Load().Handle(ctx, from, method, payload)
 	}

@@ -1,9 +1,12 @@
 package node
 
 import (
+	"teamtalk/blobs"
 	"teamtalk/bus"
 	"teamtalk/federation"
 	"teamtalk/gateway"
+	"teamtalk/gateway/msfs"
+	"teamtalk/gateway/transfer"
 	"teamtalk/gateway/transport/longpoll"
 	"teamtalk/internal/admin"
 	"teamtalk/internal/cluster"
@@ -32,12 +35,23 @@ var (
 	_ gateway.Files    = (*service.Files)(nil)
 	_ gateway.Sessions = (*service.Sessions)(nil)
 
+	_ service.FileTransfers = (*transfer.Engine)(nil)
+	_ transfer.Store        = (*state.Store)(nil)
+	_ transfer.Blobs        = fileBlobs{}
+	_ transfer.Draft        = fileDraft{}
+	_ transfer.Presence     = (*bus.Presence)(nil)
+
 	_ gateway.Events   = (*bus.Subscription)(nil)
 	_ gateway.Signals  = (*bus.SignalSubscription)(nil)
 	_ gateway.Signaler = (*bus.Bus)(nil)
 	_ gateway.Presence = (*bus.Presence)(nil)
 	_ gateway.Replica  = (*state.Store)(nil)
 	_ gateway.Replay   = (*state.Store)(nil)
+
+	_ gateway.Media     = (*media)(nil)
+	_ msfs.Store        = contentStore{}
+	_ msfs.Draft        = draft{}
+	_ service.BlobStore = (*state.Store)(nil)
 
 	_ gateway.Displaced = (*bus.DisplacedSubscription)(nil)
 	_ longpoll.Peers    = forwardPolls{}
@@ -64,6 +78,13 @@ var (
 	_ federation.Signals  = (*bus.SignalSubscription)(nil)
 	_ federation.Signaler = (*bus.Bus)(nil)
 	_ federation.Presence = (*bus.Presence)(nil)
+	_ federation.Files    = (*state.Store)(nil)
+	_ federation.Blobs    = lentBlobs{}
+
+	_ blobs.State  = (*state.Store)(nil)
+	_ blobs.Nodes  = blobNodes{}
+	_ blobs.Abroad = blobsAbroad{}
+	_ blobs.Events = (*bus.Subscription)(nil)
 
 	_ demoStore = (*service.Admin)(nil)
 )

@@ -86,6 +86,14 @@ func TestTheSameOverEveryHTTP(t *testing.T) {
 			if resp, _ := ask(t, test.transport(), http.MethodGet, test.base+"/nothing"); resp.StatusCode != 404 {
 				t.Errorf("GET /nothing: %s", resp.Status)
 			}
+			// [TT-WEB-1], whether the page was built or not.
+			if resp, body := ask(t, test.transport(), http.MethodGet, test.base+"/"); resp.StatusCode != 200 || !strings.Contains(body, "<title>TeamTalk</title>") ||
+				!strings.Contains(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+				t.Errorf("GET /: %s %s", resp.Status, body)
+			}
+			if resp, _ := ask(t, test.transport(), http.MethodPost, test.base+"/web/session/take"); resp.StatusCode != 403 {
+				t.Errorf("POST /web/session/take: %s", resp.Status)
+			}
 		})
 	}
 }
