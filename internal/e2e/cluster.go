@@ -135,7 +135,7 @@ func (c *Cluster) prepare(tb testing.TB, place int, dir string) *ClusterNode {
 	n := &ClusterNode{Host: c.hosts[place]}
 	at := func(port string) string { return net.JoinHostPort(n.Host.IP, port) }
 	args := []string{"--tcp", at(clusterTCP), "--tls", at(clusterTLS), "--quic", at(clusterTLS), "--http", at(clusterHTTP),
-		"--node", at(clusterNode), "--ops", at(clusterOps), "--log-level", "info"}
+		"--files", at("0"), "--node", at(clusterNode), "--ops", at(clusterOps), "--log-level", "info"}
 	if c.config.Login {
 		args = append(args, "--login", at(clusterIn))
 	} else {

@@ -25,7 +25,8 @@
 //	ctl ARGS                 an operator's command, which must succeed (`ctl!`: must fail); `ctl group add … -> $g` keeps the id of what it made
 //	http GET /path           one plain request
 //	| text                   below ctl and http: a line of the output, * for any text, ${name} for a variable
-//	connect NAME [to login]  a new connection; `via wss` chooses what it goes by: tcp, tls, ws, wss, lp, lps, lp3 or quic
+//	connect NAME [to login]  a new connection; `via wss` chooses what it goes by: tcp, tls, ws, wss, lp, lps, lp3 or quic; `to $host:$port`, which the server
+//	                         has named, is the port for files
 //	login NAME USER CLIENT   the same, and logged in (windows, mac, ios, android; web, terminal); `device D` says HELLO first, and keeps what to resume
 //	                         with as $NAME_token and $NAME_cursor
 //	close NAME               the client closes
@@ -45,7 +46,7 @@
 // expected. Nothing in a script waits for a time.
 //
 // A value is a number, the name of an enum's value, a "string" with \xNN escapes, or bytes made by @text("…") (encrypted as clients do),
-// @repeat("x", 1000) or @hex(00ff), several of which may follow one another. * accepts any value (and any number of repeated ones).
+// @repeat("x", 1000), @file(0, 32768) (a part of the file that was recorded) or @hex(00ff), several of which may follow one another. * accepts any value (and any number of repeated ones).
 // $name is bound by the first value it meets and must be the same from then on; $tcp_port, $http_port and $login_port are the server's.
 //
 // Cite the rule that is checked, [TT-MSG-6], in a comment. `go test ./internal/e2e -run Scripts/resend -update` rewrites the expectations from

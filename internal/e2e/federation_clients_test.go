@@ -33,11 +33,17 @@ type newcomer struct {
 // arrive logs a user of an office in over one transport.
 func (o *office) arrive(ctx context.Context, t *testing.T, user int, transport string) *newcomer {
 	t.Helper()
+	return o.arriveAt(ctx, t, user, transport, 0)
+}
+
+// arriveAt is arrive at the node of a place; the others come after it.
+func (o *office) arriveAt(ctx context.Context, t *testing.T, user int, transport string, place int) *newcomer {
+	t.Helper()
 	conf, err := o.Nodes[0].trust()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := dial.New(o.addresses(transport, 0), dial.Options{TLS: conf, Net: o.clientNetwork()})
+	d, err := dial.New(o.addresses(transport, place), dial.Options{TLS: conf, Net: o.clientNetwork()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,10 +13,19 @@ import (
 // more than there are cores.
 const atOnce = "3"
 
+// front are the tests of what README promises, in scripts and in a browser: with -short the others are left out, which take minutes.
+const front = "^(TestScripts|TestScriptsOverNodes|TestRecorded|TestRulesExist|TestConversation|TestHTTP3)"
+
 func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", atOnce); err != nil { // the command line is read later, and wins
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	if flag.Parse(); testing.Short() && flag.Lookup("test.run").Value.String() == "" {
+		if err := flag.Set("test.run", front); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	remove, err := Prepare()
 	if err != nil {

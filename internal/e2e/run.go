@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -257,6 +258,10 @@ func (r *Runner) connect(name string, words []string) error {
 
 // dial connects as the words of a line say: "to login", "via wss". native: to the chat port of some transport.
 func (r *Runner) dial(ctx context.Context, words []string) (client *Client, native bool, err error) {
+	if at, ok := r.toldAddress(words); ok {
+		client, err = Dial(ctx, at)
+		return client, true, err
+	}
 	via := r.Via
 	r.turn()
 	for ; len(words) >= 2; words = words[2:] {
@@ -279,6 +284,16 @@ func (r *Runner) dial(ctx context.Context, words []string) (client *Client, nati
 	}
 	client, err = r.server.Dial(ctx, via)
 	return client, true, err
+}
+
+// toldAddress is that of "to $HOST:$PORT", which the server has named.
+func (r *Runner) toldAddress(words []string) (string, bool) {
+	if len(words) != 2 || words[0] != "to" {
+		return "", false
+	}
+	host, port, hasPort := strings.Cut(words[1], ":$")
+	host, isVar := strings.CutPrefix(host, "$")
+	return net.JoinHostPort(fmt.Sprint(r.vars[host]), fmt.Sprint(r.vars[port])), hasPort && isVar
 }
 
 func (r *Runner) login(st *Statement) error {

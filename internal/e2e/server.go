@@ -118,7 +118,7 @@ func (s *Server) Run(tb testing.TB) error {
 func (s *Server) arguments() []string {
 	args := []string{"--data", s.Dir}
 	for _, option := range []struct{ flag, value string }{{"--tcp", "127.0.0.1:0"}, {"--tls", "127.0.0.1:0"}, {"--quic", "127.0.0.1:0"},
-		{"--http", "127.0.0.1:0"}, {"--ops", "127.0.0.1:0"}, {"--login", "127.0.0.1:0"}, {"--node", "127.0.0.1:0"}, {"--tls-development", "true"}} {
+		{"--http", "127.0.0.1:0"}, {"--ops", "127.0.0.1:0"}, {"--login", "127.0.0.1:0"}, {"--files", "127.0.0.1:0"}, {"--node", "127.0.0.1:0"}, {"--tls-development", "true"}} {
 		if !slices.ContainsFunc(s.config.Args, func(a string) bool { return a == option.flag || strings.HasPrefix(a, option.flag+"=") }) {
 			args = append(args, option.flag, option.value)
 		}

@@ -48,6 +48,10 @@ func TestHTTP3(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || resp.ProtoMajor != 3 || again != told || !strings.Contains(told, "priorIP") {
 		t.Errorf("%s %s: %s", resp.Proto, resp.Status, again)
 	}
+	// The page, too [TT-WEB-1].
+	if resp, page := over(next, "https://"+s.Addr.QUIC+"/"); resp.StatusCode != http.StatusOK || !strings.Contains(page, "<title>TeamTalk</title>") {
+		t.Errorf("GET /: %s %s", resp.Status, page)
+	}
 	if resp, _ := over(next, "https://"+s.Addr.QUIC+"/ws"); resp.StatusCode != http.StatusHTTPVersionNotSupported {
 		t.Errorf("GET /ws: %s", resp.Status)
 	}
