@@ -7,15 +7,16 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 GO ?= go
+NPM ?= npm
 # Tools are pinned in a module of their own, so that what they need is no dependency of the server.
 TOOL := $(GO) tool -modfile=$(CURDIR)/tools/go.mod
 # How long each fuzz target runs; how long each combination of "make bench" is measured; where the benchmark keeps its data.
-FUZZTIME ?= 4s
+FUZZTIME ?= 2s
 CELL ?= 10s
 BENCHDIR ?= .
 CLUSTERCELL ?= 6s
 
-.PHONY: all run cluster federation build test check vet race archtest bench bench-cluster bench-federation fuzz proto fmt fmt-check lint soak clean
+.PHONY: all run cluster federation build web test check vet race archtest bench bench-cluster bench-federation fuzz proto fmt fmt-check lint soak clean
 .DEFAULT_GOAL := all
 
 all: fmt lint test
@@ -31,11 +32,23 @@ cluster: build
 federation: build
 	scripts/federation.sh
 
-build:
+build: web
 	$(GO) build -trimpath -o bin/ ./cmd/...
 
+# The web client, which becomes part of the server. Only what changed is made again; "make build WEB=" leaves it as it is.
+WEB ?= web/dist/index.html
+web: $(WEB)
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	cd web && $(NPM) ci --no-audit --no-fund
+	touch $@
+
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/scripts web/index.html web/vite.config.ts protocol/pb -type f -not -path 'web/src/pb/*' 2>/dev/null)
+	cd web && $(NPM) run build
+
 # With TT_RACED, what takes minutes and was just run with the race detector is left out.
-test:
+test: web
+	cd web && $(NPM) test
 	$(GO) test $(if $(TT_RACED),-short) ./...
 
 # One after the other, cheapest first, even under make -j.
@@ -50,7 +63,7 @@ check:
 vet:
 	$(GO) vet ./...
 
-race:
+race: web
 	$(GO) test -race -timeout 15m ./...
 
 archtest:
@@ -84,10 +97,12 @@ fmt-check:
 lint:
 	$(TOOL) golangci-lint run
 
-# Fifty rounds of kill -9 under load, ten blackouts on a lossy path over every transport, and whatever else takes long.
+# Fifty rounds of kill -9 under load, ten blackouts on a lossy path over every transport, a file of 4 GiB, and whatever else takes long.
 soak:
 	TT_SOAK=1 $(GO) test -count=1 -v -timeout 2h ./internal/e2e
+	TT_LARGE=1 $(GO) test -count=1 -v -timeout 15m -run TestLarge ./gateway/transfer
 
 clean:
-	rm -rf bin
+	rm -rf bin web/node_modules
+	find web/dist -mindepth 1 ! -name .gitkeep -delete
 	$(GO) clean -testcache

@@ -13,7 +13,7 @@ func ImportTable() Table {
 	return Table{
 		Everyone: []string{"protocol"},
 		Tests: []string{"pgregory.net/rapid", "go.uber.org/goleak", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal",
-			"golang.org/x/tools/txtar", sync, cells},
+			"golang.org/x/tools/txtar", "github.com/johannesboyne/gofakes3", sync, cells},
 		Depth: 6, // cmd/teamtalk, by way of the view and the model of its screen, to the wire messages
 		Rows:  slices.Concat(serverRows(), otherRows()),
 	}
@@ -61,9 +61,18 @@ func serverRows() []Row {
 		{Dir: "gateway/transport/longpoll", Why: "PDUs in plain HTTP requests and responses", Imports: []string{"gateway/transport", "protocol/pdu"},
 			Modules: []string{prom, "golang.org/x/time"}, TestImports: []string{"gateway/transport/transporttest"}},
 		{Dir: "gateway/transport/quicport", Why: "one UDP port for native clients and HTTP/3 over QUIC", Imports: []string{"gateway/transport"},
-			Modules: []string{"github.com/quic-go/quic-go", prom, sync}, TestImports: []string{"gateway/transport/transporttest", "protocol/pdu"}},
+			Modules: []string{"github.com/quic-go/quic-go", "github.com/quic-go/webtransport-go", prom, sync}, TestImports: []string{"gateway/transport/transporttest", "protocol/pdu"}},
+		{Dir: "gateway/msfs", Why: "pictures and files over HTTP: the legacy forms, signed addresses, uploads that go on",
+			Imports: []string{"blobs/picture"}, Modules: []string{prom, sync}},
+		{Dir: "gateway/transfer", Why: "the legacy file transfer: tasks, relays, files that wait",
+			Imports: []string{"gateway/transport", "protocol/pb", "protocol/pdu", "internal/obs"}, Modules: []string{proto, prom, sync}},
+		{Dir: "web", Why: "the browser client, built and embedded", Modules: nil},
+		{Dir: "blobs", Why: "content by its hash: on disk or S3, from other nodes and offices",
+			Modules:     []string{"github.com/minio/minio-go/v7", prom},
+			TestImports: []string{"bus", "internal/peers/...", "raftstore/..."}},
+		{Dir: "blobs/picture", Why: "what a picture is: its kind, its size, without its metadata, smaller", Modules: []string{"golang.org/x/image"}},
 		{Dir: "service", Why: "the rules: who may do what",
-			Imports: []string{"service/password", "internal/obs"}, Modules: []string{prom, sync}},
+			Imports: []string{"service/password", "protocol/crypt", "internal/obs"}, Modules: []string{prom, sync}},
 		{Dir: "service/password", Why: "password hashes and the memory of verified ones",
 			Imports: []string{"internal/obs"}, Modules: []string{"golang.org/x/crypto", sync, prom}},
 		{Dir: "raftstore", Why: "the engine: log, group commit, state file, snapshots",
@@ -85,7 +94,7 @@ func serverRows() []Row {
 		{Dir: "internal/cluster", Why: "who is a member: joining, votes, removal; status and orders of operators",
 			Imports: []string{"internal/peers/...", "internal/obs"}, Modules: []string{cbor, prom, sync}},
 		{Dir: "internal/node", Why: "configuration, and the one place that assembles every part",
-			Imports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "federation", "internal/admin", "internal/cluster", "internal/peers/...", "internal/obs", "protocol/..."},
+			Imports: []string{"bus", "gateway/...", "service/...", "raftstore/...", "federation", "blobs/...", "web", "internal/admin", "internal/cluster", "internal/peers/...", "internal/obs", "protocol/..."},
 			Modules: []string{"go.yaml.in/yaml/v3", "github.com/quic-go/quic-go", prom, sync, bolt}},
 	}
 }
