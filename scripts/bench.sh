@@ -22,6 +22,11 @@ bench . ./raftstore/state
 section "store without sockets, beside raft.Apply with one command per entry and an empty state machine"
 bench 'BenchmarkRawRaftApply|BenchmarkPropose' ./raftstore 3s
 
+section "content: stored, read, fetched from another node; a file of 4 GiB - 1 through the file server; the page"
+bench . ./blobs
+TMPDIR=$dir TT_LARGE=1 go test -count=1 -v -timeout 15m -run TestLarge ./gateway/transfer | grep -v '^='
+TT_FIGURES=1 go test -count=1 -v -run TestBrowserFigures ./internal/e2e
+
 section "the whole server, a group of 1,000, and all transports, beside raw echoes"
 bin/ttload bench --cell "$cell" --dir "$dir"
 

@@ -97,7 +97,7 @@ func TestBrowserFailover(t *testing.T) {
 	together(t)
 	ctx, cancel := limited(t, browserPatience)
 	defer cancel()
-	c := StartCluster(t, 3, ClusterConfig{Users: 4, Args: quickPasswords()})
+	c := StartCluster(t, 3, ClusterConfig{Unraced: true, Users: 4, Args: quickPasswords()})
 	b := newBalancer(t, c.Followers(t)[0])
 	b.prefer(append(c.Followers(t), c.Leader(t))...)
 	k := &chatterer{newcomer: c.arriveAt(ctx, t, "user2"), to: protocol.WithUser(1)}

@@ -17,7 +17,6 @@ import (
 // With TT_FIGURES the conversation has 10,000 messages; without, fewer, to see that it works. Nothing is asserted of the figures.
 func TestBrowserFigures(t *testing.T) {
 	chromium(t)
-	onceOnly(t)
 	if os.Getenv("TT_FIGURES") == "" { // else nothing is to run beside it
 		together(t)
 	}

@@ -16,7 +16,7 @@ import (
 func TestBrowserHTTPS(t *testing.T) {
 	chromium(t)
 	together(t)
-	n := StartCluster(t, 1, ClusterConfig{Users: 4, Args: quickPasswords()}).Nodes[0] // TLS and QUIC on one port, as a page expects it
+	n := StartCluster(t, 1, ClusterConfig{Unraced: true, Users: 4, Args: quickPasswords()}).Nodes[0] // TLS and QUIC on one port, as a page expects it
 	ctx, cancel := limited(t, browserPatience)
 	defer cancel()
 	old := logIn(t, ctx, n.Server, "user2", pb.ClientType_CLIENT_TYPE_WINDOWS)

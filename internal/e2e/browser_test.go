@@ -46,6 +46,9 @@ func asked[Args any](t *testing.T, do func(Args) any) favour {
 // chromium is the browser's path. Without one, or without what "make web" makes, the test is skipped; on CI, where both are, it fails.
 func chromium(t *testing.T) string {
 	t.Helper()
+	if raceDetector {
+		t.Skip("without the race detector (make test): all that the page asks of a server has its tests with it")
+	}
 	path := os.Getenv("TT_CHROMIUM")
 	if path == "" {
 		path = debiansChromium

@@ -47,6 +47,8 @@ type ClusterConfig struct {
 	Clients dial.Network
 	// Folder is where the data directory of the node of a place is made; nil: in one that goes with the test.
 	Folder func(tb testing.TB, place int) string
+	// Unraced: the test does not run with the race detector, so it is not left out where all others have.
+	Unraced bool
 }
 
 // A Host is a machine for a node.
@@ -85,7 +87,9 @@ func onceOnly(tb testing.TB) {
 // StartCluster runs so many servers and waits until all follow one leader; they end with the test.
 func StartCluster(tb testing.TB, nodes int, config ClusterConfig) *Cluster {
 	tb.Helper()
-	onceOnly(tb)
+	if !config.Unraced {
+		onceOnly(tb)
+	}
 	if config.Users == 0 {
 		config.Users = 12
 	}

@@ -13,8 +13,8 @@ import (
 // more than there are cores.
 const atOnce = "3"
 
-// front are the tests of what README promises, in scripts and in a browser: with -short the others are left out, which take minutes.
-const front = "^(TestScripts|TestScriptsOverNodes|TestRecorded|TestRulesExist|TestConversation|TestHTTP3)"
+// front are the tests that run without the race detector only, and some that are quick: with -short the others are left out, which take minutes.
+const front = "^(TestBrowser|TestFilesOfNewClients|TestUploadKilled|TestHTTP3|TestScriptsThat|TestRulesExist)"
 
 func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", atOnce); err != nil { // the command line is read later, and wins
