@@ -296,9 +296,6 @@ func (n *Node) makeDemo(ctx context.Context) error {
 
 func (n *Node) noteAddresses(context.Context) error {
 	at := n.Addresses()
-	if n.peering.listener != nil {
-		at["node"] = n.advertised()
-	}
 	if n.clients.ca.File != "" {
 		at["ca"] = n.clients.ca.File
 	}
@@ -311,11 +308,14 @@ func (n *Node) noteAddresses(context.Context) error {
 	return nil
 }
 
-// Addresses tells by name (tcp, tls, quic, http, login, files, ops) where this node can be reached from this machine.
+// Addresses tells by name (tcp, tls, quic, http, login, files, node, ops) where this node can be reached from this machine.
 func (n *Node) Addresses() map[string]string {
 	at := make(map[string]string)
 	for name, a := range n.sockets.bound() {
 		at[name] = reachable(a)
+	}
+	if n.peering.listener != nil {
+		at["node"] = n.advertised()
 	}
 	return at
 }
