@@ -228,7 +228,10 @@ func (k *Keeper) tell(ids []protocol.BlobID, lost bool) (result protocol.HoldBlo
 	if err != nil {
 		return result, err
 	}
-	result, _ = r.(protocol.HoldBlobsResult)
+	result, ok := r.(protocol.HoldBlobsResult)
+	if !ok {
+		return result, fmt.Errorf("blobs: %T answers HoldBlobs", r)
+	}
 	return result, nil
 }
 

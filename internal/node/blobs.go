@@ -51,7 +51,11 @@ func (c *Config) blobsDir() string {
 func (n *Node) blobBackend(ctx context.Context, dir string) (blobs.Backend, error) {
 	s3 := n.cfg.Files.S3
 	if s3.Endpoint == "" {
-		return blobs.NewDisk(dir)
+		disk, err := blobs.NewDisk(dir)
+		if err != nil {
+			return nil, fmt.Errorf("files.dir: %w: name a directory that this user may write to", err)
+		}
+		return disk, nil
 	}
 	access, err := secretFile(s3.AccessKeyFile)
 	if err != nil {

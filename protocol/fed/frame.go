@@ -152,10 +152,9 @@ type Ephemeral struct {
 // MaxPiece is how many bytes of a blob may be asked for at once [FED-FILE-5].
 const MaxPiece = 256 << 10
 
-// FileGet asks for a piece of a blob that the receiver has shown to the sender [FED-FILE-5].
+// FileGet asks for a piece of a blob that the receiver has shown to the sender [FED-FILE-5]. The number 2 was another field's.
 type FileGet struct {
 	ID     uint64          `cbor:"1,keyasint"`
-	Offer  EventID         `cbor:"2,keyasint,omitzero"` // not used: content has one name
 	Offset uint64          `cbor:"3,keyasint"`
 	Length uint32          `cbor:"4,keyasint"`
 	Blob   protocol.BlobID `cbor:"5,keyasint"`
