@@ -50,15 +50,12 @@ func (m *Model) command(line string) {
 	}
 	run, ok := doers[name]
 	if !ok {
-		m.Notice = unknown(name)
-		return
+		run = func(string) string { return unknown(name) }
 	}
-	d := m.Draft()
-	before := d.Text()
-	d.Set("")
+	m.Draft().Set("")
 	if wrong := run(rest); wrong != "" {
 		m.Notice = wrong
-		d.Set(before)
+		m.Draft().Set(line)
 	}
 }
 
@@ -107,21 +104,37 @@ func (m *Model) openCommand(name string) string {
 		m.Show(in)
 	case !m.lists.here:
 		m.lists.wanted = name
-		m.Notice = "looking for " + name + "…"
+		m.looking()
 	default:
 		return err.Error()
 	}
 	return ""
 }
 
-// found opens the conversation that was asked for before it was known.
+// looking says what what is entered waits for.
+func (m *Model) looking() {
+	m.Notice = "looking for " + m.lists.wanted + "…"
+	if n := len(m.lists.lines); n > 0 {
+		m.Notice += fmt.Sprintf(" %d to do there (Esc: not yet)", n)
+	}
+}
+
+// found opens the conversation that was asked for before it was known, and does there what was entered meanwhile.
 func (m *Model) found() {
-	if m.lists.wanted == "" {
+	in, err := m.Find(m.lists.wanted)
+	if m.lists.wanted == "" || err != nil {
 		return
 	}
-	if in, err := m.Find(m.lists.wanted); err == nil {
-		m.lists.wanted, m.Notice = "", ""
-		m.Show(in)
+	lines, typing := m.lists.lines, m.lists.typing
+	m.lists.wanted, m.lists.lines, m.lists.typing, m.Notice = "", nil, Editor{}, ""
+	m.Show(in)
+	for _, line := range lines {
+		m.entered(line)
+	}
+	if d := m.Draft(); d.Text() == "" { // else a command there was wrong, and stays to be mended
+		*d = typing
+	} else if typing.Text() != "" {
+		d.Insert("\n" + typing.Text())
 	}
 }
 
@@ -130,7 +143,20 @@ func (m *Model) Listed() {
 	m.lists.here = true
 	if m.lists.wanted != "" {
 		_, err := m.Find(m.lists.wanted)
-		m.lists.wanted, m.Notice = "", Reason(err)
+		m.stopLooking()
+		m.Notice = Reason(err)
+	}
+}
+
+// stopLooking gives up a conversation that was asked for and is not known yet; what was typed for it stays to be read, unsent.
+func (m *Model) stopLooking() {
+	if m.lists.wanted == "" {
+		return
+	}
+	typed := append(m.lists.lines, m.lists.typing.Text())
+	m.lists.wanted, m.lists.lines, m.lists.typing, m.Notice = "", nil, Editor{}, ""
+	if text := strings.TrimRight(strings.Join(typed, "\n"), "\n"); text != "" {
+		m.Draft().Insert(text)
 	}
 }
 

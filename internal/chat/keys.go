@@ -72,6 +72,8 @@ func (m *Model) escape() {
 	switch {
 	case m.Panel != nil:
 		m.Panel = nil
+	case m.lists.wanted != "":
+		m.stopLooking()
 	case m.open != nil:
 		m.open.Scroll = 0
 	}
@@ -168,9 +170,19 @@ func (m *Model) editKey(k Key) {
 }
 
 func (m *Model) enter() {
-	d := m.Draft()
-	text := strings.TrimRight(d.Text(), "\n ")
+	text := strings.TrimRight(m.Draft().Text(), "\n ")
 	if strings.TrimSpace(text) == "" {
+		return
+	}
+	m.entered(text)
+}
+
+// entered does what a line says; while its conversation is being looked for, later.
+func (m *Model) entered(text string) {
+	if m.lists.wanted != "" && text != "/quit" {
+		m.lists.typing.Set("")
+		m.lists.lines = append(m.lists.lines, text)
+		m.looking()
 		return
 	}
 	switch {
@@ -184,7 +196,7 @@ func (m *Model) enter() {
 		m.Notice = "to whom? Ctrl-K chooses a conversation, /open NAME begins one"
 		return
 	}
-	d.Set("")
+	m.Draft().Set("")
 	m.say(text, 0)
 }
 

@@ -56,8 +56,10 @@ type Panel struct {
 
 // arrival is about the directory and the lists.
 type arrival struct {
-	here   bool   // they have come
-	wanted string // whose conversation is to be opened when they have
+	here   bool     // they have come
+	wanted string   // whose conversation is to be opened when they have; what is typed until then is for it
+	typing Editor   // what is being typed until then
+	lines  []string // what has been entered until then, in this order
 }
 
 // completion is where Tab has got.
@@ -115,6 +117,9 @@ func (m *Model) Open() *Conversation { return m.open }
 
 // Draft is what is being typed.
 func (m *Model) Draft() *Editor {
+	if m.lists.wanted != "" {
+		return &m.lists.typing
+	}
 	if m.open == nil {
 		return &m.draft
 	}
@@ -240,6 +245,7 @@ func (m *Model) Show(in protocol.Session) {
 	if !in.Valid() {
 		return
 	}
+	m.stopLooking()
 	c := m.conversation(in)
 	if m.open != nil && m.open != c {
 		m.open.Scroll = 0
