@@ -50,7 +50,7 @@ func TestChecksCanFail(t *testing.T) {
 			{Dir: "b/c", TestImports: []string{"a"}}, {Dir: "gone"},
 		},
 	}
-	keys := Keys{Doc: "docs/PROTOCOL.md", Prefix: "TT", Scripts: "testdata/scripts", NotCode: []string{"e2e"}}
+	keys := Keys{Doc: "docs/PROTOCOL.md", Prefix: "TT", Scripts: "testdata/scripts", Pages: "web/src", NotCode: []string{"e2e"}}
 	cases := map[string]func(*Tree) ([]Problem, error){
 		"imports":      func(m *Tree) ([]Problem, error) { return CheckImports(m, small), nil },
 		"depth":        func(m *Tree) ([]Problem, error) { return CheckDepth(m, small), nil },

@@ -17,6 +17,8 @@ type Keys struct {
 	Prefix string
 	// Scripts is the folder whose files count as tests.
 	Scripts string
+	// Pages is the folder of the web client, whose TypeScript obeys and checks rules as Go does; empty: there is none.
+	Pages string
 	// NotCode are folders whose Go files neither obey nor check a rule.
 	NotCode []string
 }
@@ -91,20 +93,41 @@ func (t *Tree) citations(k Keys, mention *regexp.Regexp) (code, tests map[string
 			into[key] = file
 		}
 	})
-	err = fs.WalkDir(t.fsys, k.Scripts, func(p string, d fs.DirEntry, err error) error {
+	err = t.cited(mention, k.Scripts, func(string) map[string]string { return tests })
+	if err != nil || k.Pages == "" {
+		return code, tests, err
+	}
+	return code, tests, t.cited(mention, k.Pages, func(file string) map[string]string {
+		switch {
+		case strings.HasSuffix(file, ".test.ts"), strings.HasSuffix(file, ".test.tsx"):
+			return tests
+		case strings.HasSuffix(file, ".ts"), strings.HasSuffix(file, ".tsx"):
+			return code
+		default:
+			return nil
+		}
+	})
+}
+
+// cited adds the keys in the files of a folder to what into says; nil: the file does not count.
+func (t *Tree) cited(mention *regexp.Regexp, dir string, into func(file string) map[string]string) error {
+	return fs.WalkDir(t.fsys, dir, func(p string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err != nil || d.IsDir() {
 			return err
 		}
+		keys := into(p)
+		if keys == nil {
+			return nil
+		}
 		text, err := fs.ReadFile(t.fsys, p)
 		for key, file := range mentions(mention, p, text) {
-			tests[key] = file
+			keys[key] = file
 		}
 		return err
 	})
-	return code, tests, err
 }
 
 func mentions(mention *regexp.Regexp, file string, text []byte) map[string]string {

@@ -63,7 +63,7 @@ func serverRows() []Row {
 		{Dir: "gateway/transport/quicport", Why: "one UDP port for native clients and HTTP/3 over QUIC", Imports: []string{"gateway/transport"},
 			Modules: []string{"github.com/quic-go/quic-go", "github.com/quic-go/webtransport-go", prom, sync}, TestImports: []string{"gateway/transport/transporttest", "protocol/pdu"}},
 		{Dir: "gateway/msfs", Why: "pictures and files over HTTP: the legacy forms, signed addresses, uploads that go on",
-			Imports: []string{"blobs/picture"}, Modules: []string{prom, sync}},
+			Imports: []string{"blobs/picture", "gateway/transport"}, Modules: []string{prom, sync}},
 		{Dir: "gateway/transfer", Why: "the legacy file transfer: tasks, relays, files that wait",
 			Imports: []string{"gateway/transport", "protocol/pb", "protocol/pdu", "internal/obs"}, Modules: []string{proto, prom, sync}},
 		{Dir: "web", Why: "the browser client, built and embedded", Modules: nil},
@@ -141,7 +141,7 @@ func CodeBudgets() Budgets {
 func RuleKeys() []Keys {
 	notCode := []string{"internal/archtest", "internal/e2e", "internal/load", "internal/scalemodel"}
 	return []Keys{
-		{Doc: "docs/PROTOCOL.md", Prefix: "TT", Scripts: "testdata/scripts", NotCode: notCode},
-		{Doc: "docs/FEDERATION.md", Prefix: "FED", Scripts: "testdata/scripts", NotCode: notCode},
+		{Doc: "docs/PROTOCOL.md", Prefix: "TT", Scripts: "testdata/scripts", Pages: "web/src", NotCode: notCode},
+		{Doc: "docs/FEDERATION.md", Prefix: "FED", Scripts: "testdata/scripts", Pages: "web/src", NotCode: notCode},
 	}
 }
