@@ -34,29 +34,41 @@ type Client struct {
 // Open starts a client. With a session in the Storage it returns at once, and works offline until there is a connection; without one it
 // waits for the first login, for as long as ctx says, and returns why it failed. The client itself does not end with ctx.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
-	if err := cfg.check(); err != nil {
-		return nil, err
-	}
-	state, err := load(&cfg)
-	if err != nil {
-		return nil, err
-	}
-	cipher, err := crypt.New(cfg.TextKey)
-	if err != nil {
-		return nil, fmt.Errorf("client: %w", err)
-	}
-	c := &Client{cfg: cfg, pumped: make(chan Event), done: make(chan struct{}), closed: make(chan struct{}), quiet: make(chan struct{})}
-	if err := c.assemble(state, codec{cipher}); err != nil {
-		return nil, err
-	}
-	c.start(context.WithoutCancel(ctx))
-	if len(state.Token) > 0 {
-		return c, nil
+	c, resumes, err := launch(ctx, cfg)
+	if err != nil || resumes {
+		return c, err
 	}
 	if err := c.WaitOnline(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
+}
+
+// Start is Open for those who look at Status while the first login is under way: it returns at once, and WaitOnline says what becomes of it.
+func Start(ctx context.Context, cfg Config) (*Client, error) {
+	c, _, err := launch(ctx, cfg)
+	return c, err
+}
+
+// launch starts a client; resumes: there was a session in the Storage.
+func launch(ctx context.Context, cfg Config) (c *Client, resumes bool, err error) {
+	if err := cfg.check(); err != nil {
+		return nil, false, err
+	}
+	state, err := load(&cfg)
+	if err != nil {
+		return nil, false, err
+	}
+	cipher, err := crypt.New(cfg.TextKey)
+	if err != nil {
+		return nil, false, fmt.Errorf("client: %w", err)
+	}
+	c = &Client{cfg: cfg, pumped: make(chan Event), done: make(chan struct{}), closed: make(chan struct{}), quiet: make(chan struct{})}
+	if err := c.assemble(state, codec{cipher}); err != nil {
+		return nil, false, err
+	}
+	c.start(context.WithoutCancel(ctx))
+	return c, len(state.Token) > 0, nil
 }
 
 // load is what the storage has, completed by what the Config says.

@@ -22,7 +22,8 @@ type Dialer interface {
 	Close() error
 }
 
-// Race yields connections until no route is left. One that also has the method Attempts of a dial.Race is asked what has failed.
+// Race yields connections until no route is left. One that also has the methods Attempts and Trying of a dial.Race is asked what has failed, and what is
+// being tried.
 type Race interface {
 	// Next is the next connection that opened.
 	Next(ctx context.Context) (dial.Conn, error)

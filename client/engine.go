@@ -25,6 +25,7 @@ type engine struct {
 	watch    *watch
 	keeper   *keeper
 	status   *status
+	home     home
 
 	wake chan struct{} // 1: something may be sent, or acked
 	hint chan struct{} // 1: the network has changed
@@ -103,6 +104,7 @@ func (e *engine) once(ctx context.Context) error {
 	}
 	for {
 		next, err := s.run(ctx)
+		e.home.online(nil)
 		e.tries.back.online(s.held())
 		e.unanswered(s)
 		if next == nil {
@@ -171,8 +173,10 @@ func (e *engine) connect(ctx context.Context) (*session, error) {
 func (e *engine) open(ctx context.Context, conn dial.Conn) (*session, error) {
 	began := time.Now()
 	l := newLink(conn)
+	e.status.greeting(conn.Route())
 	g, err := e.greet(ctx, l)
 	if err != nil {
+		e.status.greeting(dial.Route{})
 		l.part()
 		l.end(protocol.CodeUnspecified, "")
 		return nil, atGreeting(err)
@@ -221,7 +225,7 @@ func (e *engine) judge(err error) (after time.Duration, stop error) {
 	}
 }
 
-// prefer tries the cluster's own addresses first from now on: of the others, some may be gone by then.
+// prefer tries the cluster's own addresses first from now on, as they were told last: of the others, some may be gone by then.
 func (e *engine) prefer(endpoints []string) {
 	if len(endpoints) == 0 {
 		return

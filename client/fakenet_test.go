@@ -205,6 +205,14 @@ func (c *fakeConn) Close(code protocol.Code, _ string) error {
 	return nil
 }
 
+// OpenBulk opens a stream beside the session, if the server takes any.
+func (c *fakeConn) OpenBulk(context.Context) (dial.Bulk, error) {
+	if c.server.beside == nil {
+		return nil, errUnreachable
+	}
+	return c.server.beside(), nil
+}
+
 func (c *fakeConn) Via() dial.Transport { return c.route.Transport }
 func (c *fakeConn) Route() dial.Route   { return c.route }
 func (c *fakeConn) RemoteAddr() string  { return "fake" }

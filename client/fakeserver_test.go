@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"teamtalk/client/dial"
 	"teamtalk/protocol"
 	"teamtalk/protocol/crypt"
 	"teamtalk/protocol/pb"
@@ -52,7 +53,8 @@ type habits struct {
 	unsent    int
 	heartbeat uint32
 	endpoints []string
-	burnAfter *uint32 // of what alice says
+	beside    func() dial.Bulk // makes a stream beside the session; nil: there are none
+	burnAfter *uint32          // of what alice says
 }
 
 type entry struct {

@@ -97,6 +97,7 @@ func ackTime(a *pb.IMMsgDataAck) time.Time {
 func (s *session) about(m proto.Message, now time.Time) (done bool, err error) {
 	switch m := m.(type) {
 	case *sessionpb.Cursor:
+		s.e.prefer(m.GetEndpoints()) // [TT-SESS-25]
 		s.completed(protocol.Cursor(m.GetCursor()))
 	case *sessionpb.Credential:
 		s.e.newToken(m)

@@ -34,6 +34,7 @@ const (
 	mediaPause  = time.Second      // after a failure, doubled with each
 	mediaSilent = 30 * time.Second // without a byte
 	mediaAnswer = 64 << 10         // of an answer that is no content
+	mediaFresh  = time.Minute      // an address refused before that was not refused for its age
 )
 
 // ErrNoHTTP: pictures and files need the server's HTTP port, and neither the addresses nor Config.Media.HTTP nor the server say where that is.
@@ -71,50 +72,57 @@ var _ webDialer = (*dial.Dialer)(nil)
 // Upload brings a file to the server, goes on where it was after a broken connection, and returns where the file is. It fails after eight attempts
 // in a row that bring nothing. Refusals are *Error: TOO_LARGE, QUOTA, INVALID.
 func (c *Client) Upload(ctx context.Context, f File) (Stored, error) {
-	return c.upload(ctx, f, &chatpb.MediaReq{Kind: mediaUpload, Name: f.Name, Size: uint64(f.Size), ContentType: f.Type})
-}
-
-// UploadTask brings the file of an offline transfer that the server has given a task.
-func (c *Client) UploadTask(ctx context.Context, task string, f File) error {
-	_, err := c.upload(ctx, f, &chatpb.MediaReq{Kind: mediaTaskUpload, TaskId: task, Size: uint64(f.Size)})
-	return err
-}
-
-func (c *Client) upload(ctx context.Context, f File, ask *chatpb.MediaReq) (Stored, error) {
-	if f.Size <= 0 {
-		return Stored{}, &Error{Code: protocol.CodeInvalid, Message: "the file is empty"}
-	}
-	urls, err := c.mediaURLs(ctx, ask)
+	u, err := newUploading(f)
 	if err != nil {
 		return Stored{}, err
 	}
-	u := &uploading{file: f, size: f.Size}
-	err = c.overHTTP(ctx, urls[0], u.attempt)
+	err = c.addressed(ctx, &chatpb.MediaReq{Kind: mediaUpload, Name: f.Name, Size: uint64(f.Size), ContentType: f.Type}, u.attempt)
 	return u.stored, err
+}
+
+// UploadTask brings the file of an offline transfer that the server has given a task: beside the session if that goes over QUIC, else, or when that
+// breaks, by HTTP.
+func (c *Client) UploadTask(ctx context.Context, task string, f File) error {
+	u, err := newUploading(f)
+	if err != nil {
+		return err
+	}
+	ask := &chatpb.MediaReq{Kind: mediaTaskUpload, TaskId: task, Size: uint64(f.Size)}
+	return c.transfer(ctx, task, &u.at, u.beside, func() error { return c.addressed(ctx, ask, u.attempt) })
 }
 
 // Download writes a picture or a file to w, from an offset on; over broken connections it goes on where it was. The number is how much was written.
 func (c *Client) Download(ctx context.Context, path string, offset int64, w io.Writer) (int64, error) {
-	return c.download(ctx, &chatpb.MediaReq{Kind: mediaDownload, Paths: []string{path}}, offset, w)
-}
-
-// DownloadTask writes a file that another user has left for this one, as FileOffered told.
-func (c *Client) DownloadTask(ctx context.Context, task string, offset int64, w io.Writer) (int64, error) {
-	return c.download(ctx, &chatpb.MediaReq{Kind: mediaTaskDownload, TaskId: task}, offset, w)
-}
-
-func (c *Client) download(ctx context.Context, ask *chatpb.MediaReq, offset int64, w io.Writer) (int64, error) {
 	d := &downloading{from: offset, at: offset, w: w}
+	err := c.addressed(ctx, &chatpb.MediaReq{Kind: mediaDownload, Paths: []string{path}}, d.attempt)
+	return d.at - d.from, err
+}
+
+// DownloadTask writes a file that another user has left for this one, as FileOffered told; it comes by the ways of UploadTask.
+func (c *Client) DownloadTask(ctx context.Context, task string, offset int64, w io.Writer) (int64, error) {
+	d := &downloading{from: offset, at: offset, w: w}
+	ask := &chatpb.MediaReq{Kind: mediaTaskDownload, TaskId: task}
+	err := c.transfer(ctx, task, &d.at, d.beside, func() error { return c.addressed(ctx, ask, d.attempt) })
+	return d.at - d.from, err
+}
+
+// addressed asks for an address and goes there, and again whenever one has expired on the way: it is refused after it has served, or for a while
+// [TT-MEDIA-2].
+func (c *Client) addressed(ctx context.Context, ask *chatpb.MediaReq, try attempt) error {
 	for {
 		urls, err := c.mediaURLs(ctx, ask)
 		if err != nil {
-			return d.at - d.from, err
+			return err
 		}
-		before := d.at
-		err = c.overHTTP(ctx, urls[0], d.attempt)
-		if d.at == before || !isCode(err, protocol.CodeForbidden) {
-			return d.at - d.from, err
-		} // the address has expired on the way
+		given, served := time.Now(), false
+		err = c.overHTTP(ctx, urls[0], func(ctx context.Context, web *http.Client, url string) (bool, bool, error) {
+			moved, more, err := try(ctx, web, url)
+			served = served || moved
+			return moved, more, err
+		})
+		if !isCode(err, protocol.CodeForbidden) || !served && time.Since(given) < mediaFresh {
+			return err
+		}
 	}
 }
 
@@ -143,7 +151,6 @@ func (c *Client) overHTTP(ctx context.Context, path string, try attempt) error {
 		return err
 	}
 	var failed error
-	elsewhere := len(bases) - 1 // servers that may have what another one has not: tasks live on one node
 	for failures, at := 0, 0; failures < mediaTries; {
 		web, err := dialer.HTTP(bases[at])
 		if err != nil {
@@ -154,9 +161,9 @@ func (c *Client) overHTTP(ctx context.Context, path string, try attempt) error {
 		switch {
 		case err == nil && !more:
 			return nil
-		case isCode(err, protocol.CodeNotFound) && elsewhere > 0:
-			elsewhere--
-			at = (at + 1) % len(bases)
+		case isCode(err, protocol.CodeNotFound) && len(bases) > 1: // tasks live on one node: another one may have what this one has not
+			bases = slices.Delete(slices.Clone(bases), at, at+1)
+			at %= len(bases)
 		case !more || ctx.Err() != nil:
 			return errors.Join(err, ctx.Err())
 		case moved:
@@ -201,7 +208,7 @@ func (c *Client) httpBases() ([]string, webDialer, error) {
 	if len(bases) == 0 {
 		return nil, nil, ErrNoHTTP
 	}
-	return slices.Clone(bases), d, nil
+	return c.engine.home.first(bases), d, nil
 }
 
 // uploading is an upload on its way.
@@ -213,6 +220,13 @@ type uploading struct {
 	stored Stored
 
 	complete bool // the server has said so
+}
+
+func newUploading(f File) (*uploading, error) {
+	if f.Size <= 0 {
+		return nil, &Error{Code: protocol.CodeInvalid, Message: "the file is empty"}
+	}
+	return &uploading{file: f, size: f.Size}, nil
 }
 
 // attempt sends the next piece; after trouble it asks first where to go on.
@@ -307,9 +321,12 @@ func (d *downloading) attempt(ctx context.Context, web *http.Client, url string)
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && d.at > 0:
-		return false, false, nil // there is nothing behind what came
+		return false, false, d.atEnd(resp.Header.Get("Content-Range"))
 	case resp.StatusCode == http.StatusOK && d.at > 0:
-		if _, err := io.CopyN(io.Discard, silence.reader(resp.Body), d.at); err != nil { // from a server that knows no ranges
+		if n, err := io.CopyN(io.Discard, silence.reader(resp.Body), d.at); err != nil { // from a server that knows no ranges
+			if errors.Is(err, io.EOF) { // as it should end
+				return false, false, d.atEnd(fmt.Sprintf("bytes */%d", n))
+			}
 			return false, true, silence.why(err)
 		}
 	case resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent:
@@ -323,6 +340,15 @@ func (d *downloading) attempt(ctx context.Context, web *http.Client, url string)
 		return n > 0, false, err
 	}
 	return n > 0, err != nil, silence.why(err)
+}
+
+// atEnd is for a server that has nothing from here on, and has said how much it has: the whole of it is here, or something else is.
+func (d *downloading) atEnd(contentRange string) error {
+	size, err := strconv.ParseInt(strings.TrimPrefix(contentRange, "bytes */"), 10, 64)
+	if err == nil && size < d.at {
+		return &Error{Code: protocol.CodeInvalid, Message: fmt.Sprintf("there are %d bytes, and %d are said to be here", size, d.at)}
+	}
+	return nil
 }
 
 // guarded tells errors of writing from those of reading.

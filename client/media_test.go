@@ -18,6 +18,7 @@ import (
 
 	"teamtalk/client"
 	"teamtalk/protocol"
+	"teamtalk/protocol/pdu"
 )
 
 // mediaNet is a fakeNet with an HTTP server, which breaks requests as it is told.
@@ -107,10 +108,16 @@ func (n *mediaNet) upload(w http.ResponseWriter, r *http.Request, piece []byte) 
 
 func (n *mediaNet) download(w *httptest.ResponseRecorder, r *http.Request, after int, broken bool) {
 	at := 0
-	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &at); err == nil && n.ranges {
-		w.WriteHeader(http.StatusPartialContent)
-	} else {
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &at); err != nil || !n.ranges {
 		at = 0
+	}
+	if at >= len(n.have) && n.ranges {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", len(n.have)))
+		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return
+	}
+	if n.ranges && at > 0 {
+		w.WriteHeader(http.StatusPartialContent)
 	}
 	rest := n.have[at:]
 	if broken {
@@ -232,9 +239,84 @@ func TestDownloadExpires(t *testing.T) {
 		if _, err := c.Download(within(t), "g0/x", 0, &got); err != nil || !bytes.Equal(got.Bytes(), content) || len(n.asked) != 3 {
 			t.Errorf("%d bytes, %v, after %q", got.Len(), err, n.asked)
 		}
-		n.cut, n.refuseNth, n.asked, n.refuse = nil, nil, nil, http.StatusRequestedRangeNotSatisfiable
-		if written, err := c.Download(within(t), "g0/x", 1000, io.Discard); err != nil || written != 0 || len(n.asked) != 1 {
-			t.Errorf("at the end: %d bytes, %v, after %q", written, err, n.asked)
+	})
+}
+
+// Nobody waits for an address that has grown old while nothing passed: it is asked for anew, and refused only if a new one is too [TT-MEDIA-2].
+func TestOldAddresses(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, n, content := mediaRig(t, 1000)
+		c := r.open()
+		slow := func(_ string, nth int) (int, bool) { // seven times in vain, which takes more than a minute
+			return 0, nth < 8
+		}
+		n.cut, n.refuseNth = slow, map[int]int{8: http.StatusForbidden}
+		stored, err := c.Upload(within(t), client.File{Name: "a.bin", Size: int64(len(content)), Content: bytes.NewReader(content)})
+		if err != nil || stored.Path != "g0/x" || r.server.count(pdu.CmdMediaReq) != 2 {
+			t.Errorf("upload: %+v, %v, after %q", stored, err, n.asked)
+		}
+		n.asked = nil
+		var got bytes.Buffer
+		if _, err := c.Download(within(t), "g0/x", 0, &got); err != nil || !bytes.Equal(got.Bytes(), content) || r.server.count(pdu.CmdMediaReq) != 4 {
+			t.Errorf("download: %d bytes, %v, after %q", got.Len(), err, n.asked)
+		}
+		n.cut, n.refuseNth, n.refuse, n.asked = nil, nil, http.StatusForbidden, nil
+		var refused *client.Error
+		if _, err := c.Download(within(t), "g0/x", 0, io.Discard); !errors.As(err, &refused) || refused.Code != protocol.CodeForbidden || len(n.asked) != 1 {
+			t.Errorf("a new one: %v after %q", err, n.asked)
+		}
+	})
+}
+
+// There is nothing to fetch behind the end; who is said to have more has something else.
+func TestDownloadAtTheEnd(t *testing.T) {
+	for _, ranges := range []bool{true, false} {
+		bubble(t, func(t *testing.T) {
+			r, n, content := mediaRig(t, 1000)
+			n.have, n.ranges = content, ranges
+			c := r.open()
+			for range 2 { // a picture, and the file of a task
+				n.asked = nil
+				if written, err := c.Download(within(t), "g0/x", 1000, io.Discard); err != nil || written != 0 || len(n.asked) != 1 {
+					t.Errorf("ranges %v: %d bytes, %v, after %q", ranges, written, err, n.asked)
+				}
+				if written, err := c.DownloadTask(within(t), "task", 1000, io.Discard); err != nil || written != 0 || len(n.asked) != 2 {
+					t.Errorf("task, ranges %v: %d bytes, %v, after %q", ranges, written, err, n.asked)
+				}
+			}
+			n.asked = nil
+			var refused *client.Error
+			if _, err := c.Download(within(t), "g0/x", 1001, io.Discard); !errors.As(err, &refused) || refused.Code != protocol.CodeInvalid || len(n.asked) != 1 {
+				t.Errorf("ranges %v, beyond it: %v after %q", ranges, err, n.asked)
+			}
+			n.asked, n.cut = nil, func(_ string, nth int) (int, bool) { return 1000, nth == 1 } // breaks behind the last byte
+			if written, err := c.Download(within(t), "g0/x", 0, io.Discard); err != nil || written != 1000 || len(n.asked) != 2 {
+				t.Errorf("ranges %v, broken at it: %d bytes, %v, after %q", ranges, written, err, n.asked)
+			}
+		})
+	}
+}
+
+// The file of a task goes to the node of the session, wherever else its name would be found, and to all others when it is not there [TT-FILE-13].
+func TestTasksGoToTheSessionsNode(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, n, content := mediaRig(t, 1000)
+		r.server.endpoints = []string{"quic://two:443", "https://two:443/lp", "wss://one:443/ws"}
+		c := r.open()
+		file := client.File{Name: "a.bin", Size: int64(len(content)), Content: bytes.NewReader(content)}
+		if err := c.UploadTask(within(t), "task", file); err != nil || n.asked[0] != "GET two:443 " {
+			t.Errorf("%v, after %q", err, n.asked)
+		}
+		n.have, n.asked = nil, nil
+		n.refuseNth = map[int]int{1: http.StatusNotFound} // the session has moved since it got the task
+		if err := c.UploadTask(within(t), "task", file); err != nil || n.asked[0] != "GET two:443 " || n.asked[1] != "GET one:443 " || !bytes.Equal(n.have, content) {
+			t.Errorf("%v, after %q", err, n.asked)
+		}
+		n.have, n.asked, n.size = nil, nil, 9<<20 // three pieces
+		file.Size, file.Content = int64(n.size), bytes.NewReader(make([]byte, n.size))
+		n.refuseNth = map[int]int{3: http.StatusBadGateway, 4: http.StatusNotFound, 6: http.StatusBadGateway, 7: http.StatusBadGateway}
+		if err := c.UploadTask(within(t), "task", file); err != nil || len(n.have) != n.size {
+			t.Errorf("%v, after %q", err, n.asked)
 		}
 	})
 }

@@ -53,6 +53,7 @@ func newSession(e *engine, l *link, g *greeted, began time.Time) *session {
 			s.most = int(n)
 		}
 		e.prefer(w.GetEndpoints())
+		e.home.moved(w.GetEndpoints(), l.conn.Route())
 	}
 	s.beat.due = now.Add(s.beat.every)
 	s.mover.s = s
@@ -130,6 +131,7 @@ func (s *session) goLive() {
 	for _, missed := range s.e.seen.live() {
 		s.e.events.put(item{event: missed})
 	}
+	s.e.home.online(s.l.conn) // before anybody is told
 	route := s.l.conn.Route()
 	s.e.log.Info("online", "transport", route.Transport, "route", route, "node", s.node, "resumed", s.resumed, "took", now.Sub(s.began))
 	s.e.status.set(s.e.events, &StateChanged{State: Online, Route: route, Node: s.node, Resumed: s.resumed, Took: now.Sub(s.began)})

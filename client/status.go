@@ -11,9 +11,12 @@ import (
 
 // Status is how a client is doing.
 type Status struct {
-	State   State
-	Why     error      // why it is not online; nil if it is, or was never tried
-	Route   dial.Route // of the connection there is or was last
+	State State
+	Why   error      // why it is not online; nil if it is, or was never tried
+	Route dial.Route // of the connection there is or was last
+	// Trying are the routes that are being tried while it is Connecting, the one begun last at the end; or that of the connection on which the session is
+	// being begun or resumed.
+	Trying  []dial.Route
 	Node    string
 	Since   time.Time // of State
 	RetryAt time.Time // Offline: when it is tried again
@@ -33,6 +36,7 @@ type status struct {
 	told    time.Time     // of Position
 	online  int           // times
 	race    Race          // under way; nil: none
+	greeted dial.Route    // where it led, and the server has been told HELLO; zero: nowhere yet
 	changed chan struct{} // closed and replaced at each change of state
 }
 
@@ -47,7 +51,7 @@ func (s *status) set(events *queue, ev *StateChanged) {
 	}
 	s.now.Position, s.now.ETA, s.told = ev.Position, ev.ETA, now
 	if ev.State != Connecting { // while it is tried again, why it is not online is still the same
-		s.now.Why = ev.Why
+		s.now.Why, s.greeted = ev.Why, dial.Route{}
 	}
 	if ev.State == Online {
 		s.now.Route, s.now.Node = ev.Route, ev.Node
@@ -71,7 +75,27 @@ func (s *status) look() (Status, <-chan struct{}) {
 	defer s.mu.Unlock()
 	now := s.now
 	now.ETA = max(0, now.ETA-time.Since(s.told))
+	if now.State == Connecting {
+		now.Trying = s.tryingLocked()
+	}
 	return now, s.changed
+}
+
+func (s *status) tryingLocked() []dial.Route {
+	if s.greeted != (dial.Route{}) {
+		return []dial.Route{s.greeted}
+	}
+	if r, ok := s.race.(interface{ Trying() []dial.Route }); ok {
+		return r.Trying()
+	}
+	return nil
+}
+
+// greeting notes the route on which the session is being begun or resumed; zero: that came to nothing.
+func (s *status) greeting(r dial.Route) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.greeted = r
 }
 
 // racing notes the race that is under way.

@@ -3,6 +3,7 @@ package client_test
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"teamtalk/client"
@@ -220,6 +221,74 @@ func TestDrain(t *testing.T) {
 		r.server.says("two")
 		r.message("two")
 		r.nothing()
+	})
+}
+
+// The endpoints of a CURSOR take the place of those of WELCOME; a CURSOR without any says nothing of them [TT-SESS-25].
+func TestCursorNamesEndpoints(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.server.endpoints = []string{"tls://n1", "tls://n2"}
+		r.open()
+		r.state(client.Online)
+		preferred := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			r.net.look(func() {
+				if !slices.Equal(r.net.preferred, want) {
+					t.Errorf("preferred %q, want %q", r.net.preferred, want)
+				}
+			})
+		}
+		preferred("tls://n1", "tls://n2")
+		first := r.server.current()
+		first.push(pdu.CmdCursor, 0, &sessionpb.Cursor{})
+		preferred("tls://n1", "tls://n2")
+		first.push(pdu.CmdCursor, 0, &sessionpb.Cursor{Endpoints: []string{"tls://n1", "tls://n3"}})
+		preferred("tls://n1", "tls://n3")
+		first.push(pdu.CmdCursor, 0, &sessionpb.Cursor{})
+		preferred("tls://n1", "tls://n3")
+		r.server.says("one")
+		r.message("one")
+		r.nothing()
+	})
+}
+
+// Status tells which way is being tried, until it is online: also while a server is asked that does not answer.
+func TestStatusTells(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, dial.QUIC, dial.TLS)
+		r.cfg.Storage = &client.MemoryStorage{}
+		c := r.open()
+		if got := c.Status().Trying; got != nil {
+			t.Errorf("online, and trying %v", got)
+		}
+		r.drain()
+		r.server.do(func() { r.server.deaf["quic"] = true })
+		r.server.cut(true)
+		trying := func(want ...dial.Transport) {
+			t.Helper()
+			var got []dial.Transport
+			for _, route := range c.Status().Trying {
+				got = append(got, route.Transport)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%v: trying %v, want %v", c.Status().State, got, want)
+			}
+		}
+		for c.Status().State != client.Connecting {
+			<-time.After(10 * time.Millisecond)
+		}
+		<-time.After(time.Second)
+		trying(dial.QUIC)
+		r.server.do(func() { r.server.deaf["tls"] = true })
+		<-time.After(2 * time.Second)
+		trying(dial.TLS)
+		r.server.do(func() { clear(r.server.deaf) })
+		if err := c.WaitOnline(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		trying()
 	})
 }
 

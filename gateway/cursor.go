@@ -52,23 +52,24 @@ func (srv *Server) deliveredUpToLocked(index uint64) {
 	if len(h.due) == 0 {
 		return
 	}
-	frame := srv.cursorFrame(protocol.Cursor(h.delivered.Load()))
+	frames := srv.cursorFrames()
 	for _, s := range h.due {
-		srv.tellLocked(s, frame)
+		srv.tellLocked(s, frames)
 	}
 	clear(h.due)
 	h.due = h.due[:0]
 }
 
 // tellLocked queues a CURSOR for a session, if it is pushed to and has room; false: it has to be told later. delivering is held.
-func (srv *Server) tellLocked(s *session, frame []byte) bool {
+func (srv *Server) tellLocked(s *session, frames *cursorFrames) bool {
 	if !s.ext.isPushed() {
 		return true
 	}
+	frame, reach := frames.to(s)
 	if s.out.push(frame, 1) == full {
 		return false
 	}
-	s.ext.behind = 0
+	s.ext.behind, s.ext.reach = 0, reach
 	srv.metrics.out(pdu.CmdCursor, 1)
 	return true
 }
@@ -84,6 +85,7 @@ func (srv *Server) keepCursors(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		srv.hub.look(srv.log)
 		srv.tellDirty()
 		for _, s := range srv.tellIdle(srv.hub.ring.next()) {
 			srv.renew(s)
@@ -103,10 +105,10 @@ func (srv *Server) tellAllLocked() {
 	if len(h.dirty) == 0 {
 		return
 	}
-	frame := srv.cursorFrame(protocol.Cursor(h.delivered.Load()))
+	frames := srv.cursorFrames()
 	var later []*session
 	for _, s := range h.dirty {
-		if s.ext.behind > 0 && !srv.tellLocked(s, frame) {
+		if s.ext.behind > 0 && !srv.tellLocked(s, frames) {
 			later = append(later, s)
 			continue
 		}
@@ -123,13 +125,12 @@ func (srv *Server) tellIdle(slot []*session) (old []*session) {
 	h := srv.hub
 	h.delivering.Lock()
 	defer h.delivering.Unlock()
-	delivered := h.delivered.Load()
-	frame := srv.cursorFrame(protocol.Cursor(delivered))
+	delivered, frames := h.delivered.Load(), srv.cursorFrames()
 	for _, s := range slot {
 		if from := s.ext.from.Load(); from > delivered {
-			srv.tellLocked(s, srv.cursorFrame(protocol.Cursor(from)))
+			srv.tellLocked(s, &cursorFrames{srv: srv, at: protocol.Cursor(from)})
 		} else {
-			srv.tellLocked(s, frame)
+			srv.tellLocked(s, frames)
 		}
 		if time.Since(s.ext.renewed) >= renewAfter {
 			old = append(old, s)

@@ -43,6 +43,7 @@ type extension struct {
 
 	behind  int       // events since the last CURSOR; guarded by hub.delivering
 	listed  bool      // in hub.dirty; guarded by hub.delivering
+	reach   uint32    // of hub.reach, what it was told last; from the WELCOME on guarded by hub.delivering
 	slot    int       // of the ring; guarded by its mutex
 	renewed time.Time // when the last CREDENTIAL was sent; belongs to keepCursors once the session is live
 
@@ -62,11 +63,11 @@ func newExtension() *extension {
 
 // hub is what the extended sessions of a node share.
 type hub struct {
-	replica   Replica
-	replay    Replay
-	node      string
-	domain    func() string
-	endpoints func() []string
+	replica Replica
+	replay  Replay
+	node    string
+	domain  func() string
+	reach   reach
 
 	// delivered is the log index up to which every event has been queued for every live session that it concerns. Whoever loads it and finds a
 	// session live afterwards may tell it so [TT-SESS-4].
@@ -84,10 +85,11 @@ type hub struct {
 }
 
 func newHub(cfg *Config) *hub {
-	h := &hub{replica: cfg.Replica, replay: cfg.Replay, node: cfg.Node, domain: cfg.Domain, endpoints: cfg.Endpoints, marks: make(chan progress, marksWaiting)}
+	h := &hub{replica: cfg.Replica, replay: cfg.Replay, node: cfg.Node, domain: cfg.Domain, marks: make(chan progress, marksWaiting)}
 	if h.domain == nil {
 		h.domain = func() string { return "" }
 	}
+	h.reach.endpoints = cfg.Endpoints
 	h.abroad.users, h.abroad.known = cfg.Services.Buddies, make(map[protocol.UserID]string)
 	// The subscription exists: what happens after this index will be delivered, and what came before can be read.
 	h.delivered.Store(uint64(cfg.Replica.Applied()))

@@ -112,8 +112,9 @@ func (s *session) answerHello(to pdu.Header, v sessionpb.Verdict, head protocol.
 		Domain:       h.domain(),
 		Reason:       why,
 	}
-	if h.endpoints != nil {
-		m.Endpoints = h.endpoints()
+	if h.reach.endpoints != nil {
+		s.ext.reach = h.reach.number.Load() // first: what is told is no older
+		m.Endpoints = h.reach.endpoints()
 	}
 	s.srv.metrics.hellos.WithLabelValues(v.String()).Inc()
 	s.answer(to, pdu.CmdWelcome, m)

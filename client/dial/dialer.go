@@ -24,9 +24,13 @@ type Dialer struct {
 
 	tcpSessions, quicSessions tls.ClientSessionCache
 
-	mu        sync.Mutex // guards preferred
+	mu        sync.Mutex // guards what follows
 	preferred []Route
+	worked    []Route // led to a server, the last one first
 }
+
+// mostWorked bounds the routes that are tried although nobody names them any more.
+const mostWorked = 8
 
 // New makes a Dialer for addresses as Parse understands them. Close must be called when it is no longer needed.
 func New(addresses []string, o Options) (*Dialer, error) {
@@ -83,11 +87,11 @@ func (d *Dialer) Routes() []Route { return inOrder(d.routes(), "", nil) }
 func (d *Dialer) routes() []Route {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Concat(d.preferred, d.own)
+	return slices.Concat(d.preferred, d.own, d.worked)
 }
 
 // Prefer names addresses that are tried before the Dialer's own of the same transport from the next Race on, such as the endpoints of a WELCOME or DRAIN. They
-// take the place of those of the Prefer before; nil: there are none. A server does not decide what may be plain: without AllowPlain, plain
+// take the place of those of the Prefer before, except that routes that worked (Remember) are still tried, after the Dialer's own; nil: there are none. A server does not decide what may be plain: without AllowPlain, plain
 // addresses that are not the Dialer's own are left out. The error tells the addresses that could not be understood; the others count.
 func (d *Dialer) Prefer(addresses []string) error {
 	routes, err := Parse(addresses, d.opts.AllowPlain)

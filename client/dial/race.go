@@ -13,9 +13,32 @@ import (
 type Race struct {
 	dialer *Dialer
 	left   []Route // that had no turn yet, or were called off
+	tally  tally
+}
 
-	mu       sync.Mutex // guards attempts
-	attempts []Attempt
+// tally is how the attempts of a race go.
+type tally struct {
+	mu     sync.Mutex // guards what follows
+	trying []Route
+	failed []Attempt
+}
+
+func (t *tally) began(r Route) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.trying = append(slices.Clone(t.trying), r)
+}
+
+func (t *tally) ended(r Route) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.trying = slices.DeleteFunc(slices.Clone(t.trying), r.same)
+}
+
+func (t *tally) fail(a Attempt) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed = append(t.failed, a)
 }
 
 // Race prepares a search and starts nothing yet. It goes by what is remembered of this network: the transport that won there in the last hour comes first. Routes
@@ -33,10 +56,7 @@ func (r *Race) Next(ctx context.Context) (Conn, error) {
 	if len(routes) == 0 {
 		return nil, &Error{Attempts: r.Attempts()}
 	}
-	c, route, err := d.race(ctx, routes, func(a Attempt) {
-		r.mu.Lock()
-		r.attempts = append(r.attempts, a)
-		r.mu.Unlock()
+	c, route, err := d.race(ctx, routes, &r.tally, func(a Attempt) {
 		r.left = slices.DeleteFunc(slices.Clone(r.left), a.Route.same)
 	})
 	switch {
@@ -51,21 +71,30 @@ func (r *Race) Next(ctx context.Context) (Conn, error) {
 
 // Attempts are the failures so far, in order.
 func (r *Race) Attempts() []Attempt {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.attempts)
+	r.tally.mu.Lock()
+	defer r.tally.mu.Unlock()
+	return slices.Clone(r.tally.failed)
 }
 
-// race runs the routes against each other and reports those that fail. A nil Conn without an error: all have.
-func (d *Dialer) race(ctx context.Context, routes []Route, failed func(Attempt)) (Conn, Route, error) {
+// Trying are the routes by which it is being tried to connect at this moment, the one begun last at the end.
+func (r *Race) Trying() []Route {
+	r.tally.mu.Lock()
+	defer r.tally.mu.Unlock()
+	return slices.Clone(r.tally.trying)
+}
+
+// race runs the routes against each other, counts and reports those that fail. A nil Conn without an error: all have.
+func (d *Dialer) race(ctx context.Context, routes []Route, t *tally, failed func(Attempt)) (Conn, Route, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, Route{}, err
 	}
 	took := make([]time.Duration, len(routes)) // each written by its runner, and read when that has ended
 	run := func(ctx context.Context, i int) (Conn, error) {
 		d.opts.Log.Debug("connecting", "route", routes[i].String())
-		c, t, err := d.attempt(ctx, routes[i])
-		took[i] = t
+		t.began(routes[i])
+		defer t.ended(routes[i])
+		c, passed, err := d.attempt(ctx, routes[i])
+		took[i] = passed
 		return c, err
 	}
 	lost := func(i int, err error) {
@@ -73,7 +102,9 @@ func (d *Dialer) race(ctx context.Context, routes []Route, failed func(Attempt))
 			return // it was called off
 		}
 		d.opts.Log.Debug("no connection", "route", routes[i].String(), "error", err, "took", took[i])
-		failed(Attempt{Route: routes[i], Err: err, Took: took[i]})
+		a := Attempt{Route: routes[i], Err: err, Took: took[i]}
+		t.fail(a)
+		failed(a)
 	}
 	drop := func(c Conn) { _ = c.Close(protocol.CodeUnspecified, "") } // nothing was said on it
 	c, winner, later, ok := stagger(ctx, d.starts(routes), run, lost, drop)
@@ -101,13 +132,13 @@ func (d *Dialer) Better(ctx context.Context, than Route) (Conn, error) {
 	if len(routes) == 0 {
 		return nil, ErrNoBetter
 	}
-	e := &Error{}
-	c, _, err := d.race(ctx, routes, func(a Attempt) { e.Attempts = append(e.Attempts, a) })
+	t := &tally{}
+	c, _, err := d.race(ctx, routes, t, func(Attempt) {})
 	switch {
 	case err != nil:
 		return nil, err
 	case c == nil:
-		return nil, e
+		return nil, &Error{Attempts: t.failed}
 	}
 	return c, nil
 }

@@ -316,6 +316,70 @@ func TestPrefer(t *testing.T) {
 	}
 }
 
+// A race tells what it is trying at the moment, until one has won or all have failed.
+func TestTrying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, _ := newTrack(t, Options{}, map[string]runner{"quic": {hangs: true}, "tls": {after: 600 * time.Millisecond, fails: true}, "wss": {after: time.Second}}, "h")
+		defer d.Close()
+		r := d.Race()
+		look := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			var got []string
+			for _, route := range r.Trying() {
+				got = append(got, string(route.Transport)+" "+route.Host())
+			}
+			if s := strings.Join(got, ", "); s != want {
+				t.Errorf("after %v: %q, want %q", time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)), s, want)
+			}
+		}
+		look("")
+		done := make(chan struct{})
+		go func() { // ends with the race
+			defer close(done)
+			if _, err := r.Next(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+		pass(100 * time.Millisecond)
+		look("quic h:443")
+		pass(450 * time.Millisecond)
+		look("quic h:443, tls h:443, websocket h:443")
+		pass(310 * time.Millisecond) // TLS has failed, the last one is on its way and fails at once
+		look("quic h:443, websocket h:443")
+		<-done
+		look("")
+	})
+}
+
+// What led to a server is tried behind all others when the server names it no longer, the last few of it [TT-SESS-25].
+func TestWhatWorkedIsKept(t *testing.T) {
+	d, _ := newTrack(t, Options{}, nil, "tls://a")
+	defer d.Close()
+	var want []string
+	for i := range 2 * mostWorked {
+		at := fmt.Sprintf("tls://n%d:443", i)
+		if err := d.Prefer([]string{at}); err != nil {
+			t.Fatal(err)
+		}
+		d.Remember(d.Routes()[0])
+		want = append([]string{at}, want[:min(len(want), mostWorked-1)]...)
+	}
+	d.Remember(Route{Transport: TLS, URL: want[3]})
+	want = slices.Insert(slices.Delete(slices.Clone(want), 3, 4), 0, want[3])
+	if err := d.Prefer([]string{"tls://b"}); err != nil {
+		t.Fatal(err)
+	}
+	want = append([]string{"tls://b:443", "tls://a:443"}, want...)
+	var got []string
+	for _, r := range d.Routes() {
+		got = append(got, r.URL)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Better tries only what is better than the transport in use [TT-SESS-23].
 func TestBetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -43,6 +43,15 @@ func (r Route) String() string {
 	return r.URL + " through " + r.Proxy
 }
 
+// Host is the host and port that it leads to, whatever is in between.
+func (r Route) Host() string {
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return r.URL
+	}
+	return u.Host
+}
+
 // same reports whether both lead to the same place; proxies come and go.
 func (r Route) same(other Route) bool { return r.Transport == other.Transport && r.URL == other.URL }
 

@@ -67,9 +67,14 @@ func (d *Dialer) winner() Transport {
 	return t
 }
 
-// Remember makes the transport of a route the first to be tried on this network for an hour [TT-SESS-23]. It is called when the route has proved
-// to lead to a server, which an open connection does not. A plain route is not remembered, for it never goes before an encrypted one.
+// Remember makes the transport of a route the first to be tried on this network for an hour [TT-SESS-23], and keeps the route among those to be tried,
+// whatever the next Prefer names [TT-SESS-25]. It is called when the route has proved to lead to a server, which an open connection does not. A plain
+// route's transport is not remembered, for it never goes before an encrypted one.
 func (d *Dialer) Remember(r Route) {
+	d.mu.Lock()
+	d.worked = append([]Route{r}, slices.DeleteFunc(slices.Clone(d.worked), r.same)...)
+	d.worked = d.worked[:min(len(d.worked), mostWorked)]
+	d.mu.Unlock()
 	if !r.Plain {
 		d.opts.Winners.Store(d.opts.NetworkKey(), r.Transport, time.Now())
 	}

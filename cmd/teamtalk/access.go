@@ -58,7 +58,7 @@ func (a *access) resolve(t *terminalIO) (terminal.Profile, terminal.Access, erro
 	if err != nil {
 		return p, terminal.Access{}, err
 	}
-	full := terminal.Access{Version: obs.BuildVersion().String(), Log: log, Account: terminal.Account{Servers: kept.Servers,
+	full := terminal.Access{Version: obs.BuildVersion().String(), Log: log, Waiting: t.passing(a.Log).waiting(), Account: terminal.Account{Servers: kept.Servers,
 		User: cmp.Or(a.User, kept.User), CA: cmp.Or(ca, kept.CA), AllowPlain: a.AllowPlain || kept.AllowPlain, Legacy: cmp.Or(a.Legacy, kept.Legacy), HTTP: cmp.Or(a.HTTP, kept.HTTP)}}
 	if len(a.Server) > 0 {
 		full.Servers = a.Server

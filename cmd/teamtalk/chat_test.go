@@ -144,16 +144,19 @@ func TestChatCommands(t *testing.T) {
 	two.shows("   /usr/bin is a folder")
 	one.say("a slip of the pen")
 	two.shows("a slip of the pen")
+	one.shows("a slip of the pen ✓") // before it has a number nothing can be recalled
 	one.say("/recall")
 	for _, sc := range []*screen{one, two} {
 		sc.hides("a slip of the pen")
 		sc.shows("   (recalled)", "/usr/bin is a folder")
 	}
-	one.say("/burn 2 the code is 4711")
-	two.shows("the code is 4711 [burns in ")
+	one.say("/burn 600 the safe is in the cellar") // whose countdown a slow machine sees, too
+	two.shows("the safe is in the cellar [burns in ")
+	one.say("/burn 1 the code is 4711")
+	two.shows("   (burned)")
+	one.shows("   (burned)")
 	for _, sc := range []*screen{one, two} {
 		sc.hides("4711")
-		sc.shows("   (burned)")
 	}
 	one.say("/sign 出差中")
 	two.shows("“出差中”")

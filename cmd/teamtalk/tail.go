@@ -53,9 +53,19 @@ func (c *tailCmd) Run(ctx context.Context, t *terminalIO) error {
 }
 
 func (c *tailCmd) follow(ctx context.Context, t *terminalIO, s *terminal.Session) error {
+	line := t.passing(c.Log)
+	defer line.clear()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	if line == nil {
+		tick.Stop()
+	}
 	for {
 		select {
+		case <-tick.C:
+			line.show(dialling(s.Status()))
 		case ev, ok := <-s.Events():
+			line.clear()
 			if !ok {
 				return s.Err()
 			}
@@ -66,6 +76,17 @@ func (c *tailCmd) follow(ctx context.Context, t *terminalIO, s *terminal.Session
 			return nil
 		}
 	}
+}
+
+// lookEvery is how often a tail on a terminal looks which way is being tried.
+const lookEvery = 200 * time.Millisecond
+
+// dialling says by which way it is being tried to come online; all else about the connection is told by lines that stay.
+func dialling(s client.Status) string {
+	if s.State != client.Connecting || s.Position > 0 || len(s.Trying) == 0 {
+		return ""
+	}
+	return waitingLine(&s)
 }
 
 func (c *tailCmd) show(ctx context.Context, t *terminalIO, s *terminal.Session, ev client.Event) error {

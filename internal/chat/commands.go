@@ -153,9 +153,9 @@ func (m *Model) stopLooking() {
 	if m.lists.wanted == "" {
 		return
 	}
-	typed := append(m.lists.lines, m.lists.typing.Text())
+	typed := strings.Join(append(slices.Clone(m.lists.lines), m.lists.typing.Text()), "\n")
 	m.lists.wanted, m.lists.lines, m.lists.typing, m.Notice = "", nil, Editor{}, ""
-	if text := strings.TrimRight(strings.Join(typed, "\n"), "\n"); text != "" {
+	if text := strings.TrimRight(typed, "\n"); text != "" {
 		m.Draft().Insert(text)
 	}
 }
@@ -242,10 +242,15 @@ func (m *Model) own(text string, counts func(*Entry) bool) (*Entry, string) {
 		return nil, "no conversation is open"
 	}
 	for _, e := range slices.Backward(m.open.Entries) {
-		if e.Mine && e.Live() && e.ID != 0 && counts(e) {
-			if n--; n == 0 {
-				return e, ""
-			}
+		if !e.Mine || !e.Live() || e.Phase == client.PhaseFailed || !counts(e) {
+			continue
+		}
+		switch n--; {
+		case n > 0:
+		case e.ID == 0: // and not the one before it, which is not what was asked for
+			return nil, "this message is still on its way: again when it has its ✓"
+		default:
+			return e, ""
 		}
 	}
 	return nil, "there is no such message of yours here"

@@ -53,11 +53,20 @@ func state(m *chat.Model, l chat.Link) string {
 	case l.Position > 0:
 		return fmt.Sprintf("◌ waiting in the login queue: %d", l.Position)
 	case l.Before && l.Why != nil:
-		return "◌ resuming: " + reason(l.Why)
+		return "◌ resuming" + trying(l.Trying) + ": " + reason(l.Why)
 	case l.Before:
-		return "◌ resuming"
+		return "◌ resuming" + trying(l.Trying)
 	}
-	return "◌ connecting"
+	return "◌ connecting" + trying(l.Trying)
+}
+
+// trying is the way that was set out on last.
+func trying(routes []dial.Route) string {
+	if len(routes) == 0 {
+		return ""
+	}
+	last := routes[len(routes)-1]
+	return " by " + transport(last.Transport) + " to " + last.Host()
 }
 
 func roundTrip(d time.Duration) string {

@@ -173,6 +173,9 @@ func TestConnection(t *testing.T) {
 	}{
 		{chat.Link{Status: client.Status{State: client.Connecting}}, "◌ connecting"},
 		{chat.Link{Status: client.Status{State: client.Connecting}, Before: true}, "◌ resuming"},
+		{chat.Link{Status: client.Status{State: client.Connecting, Trying: []dial.Route{{Transport: dial.QUIC, URL: "quic://a:443"}}}}, "◌ connecting by QUIC to a:443"},
+		{chat.Link{Status: client.Status{State: client.Connecting, Trying: []dial.Route{{Transport: dial.QUIC, URL: "quic://a:443"}, {Transport: dial.WebSocket, URL: "wss://b:8443/ws"}},
+			Why: errors.New("client: gone")}, Before: true}, "◌ resuming by WebSocket to b:8443: gone"},
 		{chat.Link{Status: client.Status{State: client.Connecting, Position: 1204, ETA: 30500 * time.Millisecond}}, "◌ waiting in the login queue: 1204, about 31 s"},
 		{chat.Link{Status: client.Status{State: client.Connecting, Position: 3}}, "◌ waiting in the login queue: 3"},
 		{chat.Link{Status: client.Status{State: client.Online, Route: quic, RoundTrip: 12345 * time.Microsecond}}, "● QUIC · 12ms"},

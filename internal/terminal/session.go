@@ -28,6 +28,8 @@ type Access struct {
 	Password string // empty: only what the profile holds
 	Version  string // of this program
 	Log      *slog.Logger
+	// Waiting is told several times a second how it stands while somebody waits to be online, and nil when that is over; nil: nobody is told.
+	Waiting func(*client.Status)
 }
 
 // Trust is the base of TLS connections: the system's authorities, and those in a file if one is named.
@@ -118,7 +120,7 @@ func (p Profile) enter(ctx context.Context, u Use, a Access) (Entry, error) {
 	}
 	cfg.Storage = &draft
 	began := time.Now()
-	c, err := client.Open(ctx, cfg)
+	c, err := a.online(ctx, cfg)
 	if err != nil {
 		return Entry{}, explain(err, a)
 	}
@@ -183,16 +185,52 @@ func (s *Session) open(ctx context.Context, p Profile, u Use, a Access) error {
 	if u == ForCommands {
 		cfg.OnEvent = s.more.collect
 	}
-	if s.Client, err = client.Open(ctx, cfg); err != nil {
+	open := a.online
+	if u.follows() && len(saved.Token) > 0 {
+		open = client.Open // at once
+	}
+	if s.Client, err = open(ctx, cfg); err != nil {
 		return explain(err, a)
 	}
-	if u.follows() {
-		return nil
-	}
-	if err := s.WaitOnline(ctx); err != nil {
-		return errors.Join(explain(err, a), s.Client.Close())
-	}
 	return nil
+}
+
+// online opens a client and waits until it is online.
+func (a Access) online(ctx context.Context, cfg client.Config) (*client.Client, error) {
+	c, err := client.Start(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	var telling sync.WaitGroup
+	over := make(chan struct{})
+	if a.Waiting != nil {
+		telling.Go(func() { a.tell(c, over) }) // ends with over
+	}
+	err = c.WaitOnline(ctx)
+	close(over)
+	telling.Wait()
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// tellEvery is how often those who wait look at how it stands.
+const tellEvery = 200 * time.Millisecond
+
+func (a Access) tell(c *client.Client, over <-chan struct{}) {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			now := c.Status()
+			a.Waiting(&now)
+		case <-over:
+			a.Waiting(nil)
+			return
+		}
+	}
 }
 
 // Close ends the connection; the session can be resumed.

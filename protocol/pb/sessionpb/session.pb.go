@@ -442,6 +442,7 @@ func (x *Credential) GetCursor() uint64 {
 type Cursor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cursor        uint64                 `protobuf:"varint,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Endpoints     []string               `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"` // as in Welcome, once they have changed; none: nothing is said of them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -481,6 +482,13 @@ func (x *Cursor) GetCursor() uint64 {
 		return x.Cursor
 	}
 	return 0
+}
+
+func (x *Cursor) GetEndpoints() []string {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
 }
 
 // 0x0905, from the client: it has stored everything up to here.
@@ -804,9 +812,10 @@ const file_sessionpb_session_proto_rawDesc = "" +
 	"Credential\x12!\n" +
 	"\fresume_token\x18\x01 \x01(\fR\vresumeToken\x12\x1b\n" +
 	"\texpires_s\x18\x02 \x01(\rR\bexpiresS\x12\x16\n" +
-	"\x06cursor\x18\x03 \x01(\x04R\x06cursor\" \n" +
+	"\x06cursor\x18\x03 \x01(\x04R\x06cursor\">\n" +
 	"\x06Cursor\x12\x16\n" +
-	"\x06cursor\x18\x01 \x01(\x04R\x06cursor\"\x1d\n" +
+	"\x06cursor\x18\x01 \x01(\x04R\x06cursor\x12\x1c\n" +
+	"\tendpoints\x18\x02 \x03(\tR\tendpoints\"\x1d\n" +
 	"\x03Ack\x12\x16\n" +
 	"\x06cursor\x18\x01 \x01(\x04R\x06cursor\"@\n" +
 	"\x05Drain\x12\x19\n" +
