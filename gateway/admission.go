@@ -16,9 +16,9 @@ const (
 	// resumeCounts bounds how long one of them counts: a client that reads its replay slowly must not hold up other people's logins.
 	resumeCounts = 2 * time.Second
 
-	queueTick   = 250 * time.Millisecond // how often it is looked who has to be told
-	queueTell   = 2 * time.Second        // between two QUEUE to a session, at least [TT-QUEUE-2]
-	queueBuilds = time.Second            // a wait that is worth a line in the log
+	queueTick   = 50 * time.Millisecond // how often it is looked who has to be told: news are that late at most, and the less of them are due at once
+	queueTell   = 2 * time.Second       // between two QUEUE to a session, at least [TT-QUEUE-2]
+	queueBuilds = time.Second           // a wait that is worth a line in the log
 )
 
 // admission lets logins begin in the order in which they came, a few at a time: checking a password keeps a processor busy for tens of milliseconds
@@ -29,6 +29,7 @@ type admission struct {
 	log     *slog.Logger
 	length  prometheus.Gauge
 	waited  prometheus.Histogram
+	late    prometheus.Histogram
 	crowded chan struct{} // holds a token after the first has begun to wait
 
 	mu       sync.Mutex // guards what follows
@@ -53,6 +54,7 @@ type ticket struct {
 	since   time.Time
 	told    int // the position last told
 	toldAt  time.Time
+	stoodAt time.Time // when it was last seen not to have moved since
 }
 
 type ticketState uint8
@@ -67,6 +69,7 @@ const (
 type place struct {
 	position int           // 1 is next
 	eta      time.Duration // until it begins
+	due      time.Time     // when it had to be told
 }
 
 func newAdmission(l *Limits, log *slog.Logger, r prometheus.Registerer) *admission {
@@ -75,9 +78,11 @@ func newAdmission(l *Limits, log *slog.Logger, r prometheus.Registerer) *admissi
 		length: prometheus.NewGauge(prometheus.GaugeOpts{Name: "teamtalk_login_queue_length", Help: "Logins that wait for their turn."}),
 		waited: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "teamtalk_login_queue_wait_seconds",
 			Help: "How long logins waited for their turn; those that gave up are not counted.", Buckets: []float64{0.001, 0.01, 0.1, 0.5, 1, 2, 3, 5, 10, 30, 60, 120, 300, 600}}),
+		late: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "teamtalk_login_queue_news_late_seconds",
+			Help: "How long after they were due news of the queue were written to a connection.", Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10}}),
 	}
 	if r != nil {
-		r.MustRegister(a.length, a.waited)
+		r.MustRegister(a.length, a.waited, a.late)
 	}
 	return a
 }
@@ -93,7 +98,7 @@ func (a *admission) arrive(patience time.Duration) (*ticket, place, refusal) {
 		a.beginLocked(t, now)
 		return t, place{}, ""
 	}
-	p := place{position: a.waiting.Len() + 1}
+	p := place{position: a.waiting.Len() + 1, due: now}
 	p.eta = a.pace.time(p.position)
 	switch {
 	case a.waiting.Len() >= a.most:
@@ -225,11 +230,18 @@ func (a *admission) tell(now time.Time) bool {
 	for e := a.waiting.Front(); e != nil; e = e.Next() {
 		position++
 		t := e.Value.(*ticket) //nolint:forcetypeassert // the list holds nothing else
+		if t.told == position {
+			t.stoodAt = now
+		}
 		if t.news == nil || t.told == position || now.Sub(t.toldAt) < queueTell {
 			continue
 		}
+		due := t.toldAt.Add(queueTell)
+		if t.stoodAt.After(due) {
+			due = t.stoodAt
+		}
 		select {
-		case t.news <- place{position, a.pace.time(position)}:
+		case t.news <- place{position, a.pace.time(position), due}:
 			t.told, t.toldAt = position, now
 		default: // it has not even taken the former
 		}

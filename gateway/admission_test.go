@@ -174,13 +174,42 @@ func TestPace(t *testing.T) {
 	}
 	near("after a quiet night", 100, 10*time.Second)
 	run(600, 20*time.Millisecond)
-	run(3000, 10*time.Millisecond)
+	run(12_000, 10*time.Millisecond)
 	near("a hundred in a second", 100, time.Second)
 	p.work(true, now)
 	now = now.Add(24 * time.Hour)
 	p.work(true, now)
 	if d := p.time(1); d <= 0 || d > 200*365*24*time.Hour {
 		t.Errorf("a day without any: %v", d)
+	}
+}
+
+// A crowd that arrives slows down its own first logins. What those who come in the middle of it are told has to fit what comes later, whether anything
+// was measured before or not.
+func TestPaceOfACrowd(t *testing.T) {
+	for name, before := range map[string]time.Duration{"measured before": 20 * time.Second, "fresh": 0} {
+		t.Run(name, func(t *testing.T) {
+			p, now := newPace(1), time.Unix(0, 0)
+			run := func(span, each time.Duration) {
+				p.work(true, now)
+				for end := now.Add(span); now.Before(end); {
+					now = now.Add(each)
+					p.decide(now)
+				}
+			}
+			const arriving, settled = 100 * time.Millisecond, 50 * time.Millisecond // for each login
+			run(before, 40*time.Millisecond)
+			run(10*time.Second, arriving)
+			const waiting = 10_000
+			truth := 10*time.Second + (waiting-100)*settled
+			if told := p.time(waiting); told < truth*3/5 || told > truth*7/5 {
+				t.Errorf("told %v, it takes %v", told, truth)
+			}
+			run(2*time.Minute, settled)
+			if told := p.time(waiting); told < waiting*settled*19/20 || told > waiting*settled*21/20 {
+				t.Errorf("when it has settled they are told %v, it takes %v", told, waiting*settled)
+			}
+		})
 	}
 }
 

@@ -46,6 +46,12 @@ func (srv *Server) Drain(ctx context.Context, pace float64, endpoints func() []s
 	return nil
 }
 
+// TakeAgain has a node take clients again whose Drain has returned nil.
+func (srv *Server) TakeAgain() {
+	srv.sessions.setDraining(false)
+	srv.log.Info("clients are taken again after a drain")
+}
+
 // Sessions is the number of sessions that are logged in here.
 func (srv *Server) Sessions() int { return srv.sessions.count() }
 

@@ -6,10 +6,12 @@ import (
 )
 
 const (
-	paceMemory = 10 * time.Second // what was measured longer ago hardly counts
-	// Before anything is measured a login takes as long as argon2id at its default costs, and that counts like a second of measuring.
+	// What was measured longer ago hardly counts. A crowd takes half a minute to arrive, and its handshakes slow down its first logins: those alone must
+	// not say how long the last ones will wait.
+	paceMemory = 30 * time.Second
+	// Before anything is measured a login takes as long as argon2id at its default costs, and that counts like five seconds of measuring.
 	paceGuess  = 40 * time.Millisecond
-	paceWeight = time.Second
+	paceWeight = 5 * time.Second
 )
 
 // pace measures how many logins are decided in a second while all slots are at work. Time in which they are not does not count, so that a quiet

@@ -256,6 +256,7 @@ func (s *session) write() {
 			s.out.abort() // the next take finds nothing
 			s.end(ending{reason: reasonWriteFailed, now: true})
 		}
+		s.noteNews()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"teamtalk/protocol"
@@ -27,6 +28,7 @@ type entrance struct {
 	ticket  *ticket       // of the login that has to wait, or had to; nil: none had. Set once, under the session's mutex, while its reader waits for it
 	idle    time.Duration // without a PDU, while the login waits; set with the ticket
 	settled bool          // that login has been decided; belongs to the reader
+	due     atomic.Int64  // when QUEUE that is being written had to be told, in ns since 1970; 0: none is
 }
 
 // queueUp has a login carried out when it is its turn [TT-QUEUE-1]: at once, before more is read, if there is room; otherwise on the goroutine of
@@ -119,7 +121,18 @@ func (s *session) awaitTurn(h pdu.Header, t *ticket) bool {
 // tellPlace is QUEUE, for those who understand it [TT-QUEUE-2].
 func (s *session) tellPlace(p place) {
 	if s.ext != nil {
+		s.entrance.due.Store(p.due.UnixNano())
 		s.answer(pdu.Header{}, pdu.CmdQueue, &sessionpb.Queue{Position: uint32(p.position), EtaS: uint32(math.Ceil(p.eta.Seconds()))})
+	}
+}
+
+// noteNews measures how late QUEUE was, when something has been written.
+func (s *session) noteNews() {
+	if s.entrance.due.Load() == 0 { // as nearly always
+		return
+	}
+	if due := s.entrance.due.Swap(0); due != 0 {
+		s.srv.admission.late.Observe(time.Since(time.Unix(0, due)).Seconds())
 	}
 }
 

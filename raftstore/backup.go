@@ -50,12 +50,15 @@ func (s *Store) Backup(ctx context.Context, to io.Writer) (BackupInfo, error) {
 	return info, nil
 }
 
-func (s *Store) backup(ctx context.Context, to io.Writer) (BackupInfo, error) {
+func (s *Store) backup(ctx context.Context, to io.Writer) (info BackupInfo, err error) {
 	file := s.state.acquire()
 	if file == nil {
 		return BackupInfo{}, errClosed()
 	}
 	defer s.state.release(file)
+	calm := alert()
+	defer calm()
+	defer s.fsm.damages.reading(file.db, &err)
 	tx, err := file.db.Begin(false)
 	if err != nil {
 		return BackupInfo{}, err
@@ -65,7 +68,7 @@ func (s *Store) backup(ctx context.Context, to io.Writer) (BackupInfo, error) {
 	if err != nil {
 		return BackupInfo{}, err
 	}
-	info := BackupInfo{Node: s.cfg.NodeID, Program: s.cfg.Version, Index: meta.index, Term: meta.term, Time: s.cfg.Clock().UTC(),
+	info = BackupInfo{Node: s.cfg.NodeID, Program: s.cfg.Version, Index: meta.index, Term: meta.term, Time: s.cfg.Clock().UTC(),
 		Size: tx.Size()}
 	if s.cfg.ClusterName != nil {
 		if info.Cluster, err = s.cfg.ClusterName(tx); err != nil {

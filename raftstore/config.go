@@ -110,6 +110,8 @@ type Tuning struct {
 	TrailingBytes int64
 	// ForgetWithin is how long the log may hold content after its deletion (1 h) [TT-DEL-7].
 	ForgetWithin time.Duration
+	// CheckEvery is how often the whole state is read to see whether it is damaged (24 h).
+	CheckEvery time.Duration
 	// StreamStall ends a snapshot stream that nobody reads from (30 s).
 	StreamStall time.Duration
 	// StreamHold is how long the log is kept whole after a snapshot was streamed, for its receiver to catch up (60 s).
@@ -177,6 +179,7 @@ func (t *Tuning) setDefaults() {
 	orDefault(&t.TrailingLogs, 1024)
 	orDefault(&t.TrailingBytes, 256<<20)
 	orDefault(&t.ForgetWithin, time.Hour)
+	orDefault(&t.CheckEvery, 24*time.Hour)
 	orDefault(&t.StreamStall, 30*time.Second)
 	orDefault(&t.StreamHold, 60*time.Second)
 }

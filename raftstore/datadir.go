@@ -17,6 +17,7 @@ import (
 //	raft.db           raft's log, term and vote
 //	state-000001.db   the state; the number rises when an installed snapshot replaces it
 //	install.tmp       a snapshot being received
+//	DAMAGED           why the node ended, if a file was damaged: the next start looks at everything
 //	*.new             a file being made
 const (
 	dirFormat   = 1
@@ -24,6 +25,7 @@ const (
 	versionName = "VERSION"
 	logName     = "raft.db"
 	installName = "install.tmp"
+	damagedName = "DAMAGED"
 	newSuffix   = ".new"
 )
 

@@ -27,6 +27,7 @@ type fsm struct {
 	health    *diskHealth
 	progress  *progress
 	forgot    chan struct{} // holds a token when meta.forget rose
+	damages   *damages
 	fail      func(error)
 	failed    func() error
 	pendings  *pendings        // this node's commands that come back through the log
@@ -78,7 +79,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	return out
 }
 
-func (f *fsm) applyLocked(logs []*raft.Log, out []any) ([]protocol.Event, error) {
+func (f *fsm) applyLocked(logs []*raft.Log, out []any) (events []protocol.Event, err error) {
 	if err := f.failed(); err != nil {
 		return nil, err
 	}
@@ -87,12 +88,14 @@ func (f *fsm) applyLocked(logs []*raft.Log, out []any) ([]protocol.Event, error)
 		return nil, errors.New("the state is closed")
 	}
 	defer f.state.release(file)
+	calm := alert()
+	defer calm()
+	defer f.damages.ending(file.db.Path(), true, &err)
 	tx, err := file.db.Begin(true)
 	if err != nil {
 		return nil, fmt.Errorf("begin a transaction of the state: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after Commit
-	var events []protocol.Event
 	meta := f.meta
 	for i, l := range logs {
 		if events, err = f.applyOne(tx, &meta, l, events, &out[i]); err != nil {
@@ -181,7 +184,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return localSnapshot{f}, ni
 
 // lift raises the position to what raft takes for applied: barriers count there and are not seen here. Without it raft
 // could drop the log up to a barrier that the state doesn't know of, and not find its place at the next start.
-func (f *fsm) lift(index, term uint64) error {
+func (f *fsm) lift(index, term uint64) (err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if index <= f.meta.index {
@@ -195,6 +198,9 @@ func (f *fsm) lift(index, term uint64) error {
 		return errClosed()
 	}
 	defer f.state.release(file)
+	calm := alert()
+	defer calm()
+	defer f.damages.ending(file.db.Path(), true, &err)
 	meta := f.meta
 	meta.index, meta.term = index, term
 	if err := file.db.Update(func(tx *bbolt.Tx) error { return writePosition(tx, &meta) }); err != nil {
@@ -232,6 +238,10 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if in.meta.index == from && in.meta.term == f.meta.term {
 		f.mu.Unlock()
 		return in.discard() // the leader didn't hear that it was installed, and sent it again
+	}
+	if in.meta.index < from {
+		f.mu.Unlock()
+		return errors.Join(f.checkInstall(in.meta.index), in.discard())
 	}
 	err := f.installLocked(in)
 	f.mu.Unlock()

@@ -23,6 +23,8 @@ const (
 // entries that the state holds on disk, and none that a follower needs after a snapshot that is being streamed to it.
 type logStore struct {
 	bolt    *raftboltdb.BoltStore
+	path    string
+	damages *damages
 	fail    func(error)   // stops the node: a write failed, nothing is certain
 	durable func() uint64 // last index in the fsynced state
 	leading func() bool
@@ -116,6 +118,9 @@ func walkBucket(name []byte, b *bbolt.Bucket) error {
 		if before != nil && bytes.Compare(before, k) >= 0 {
 			return fmt.Errorf("keys of bucket %q are out of order", name)
 		}
+		if nested := b.Bucket(k); v == nil && nested != nil {
+			return walkBucket(k, nested)
+		}
 		if before = k; len(v) > 0 {
 			touched ^= v[0] ^ v[len(v)-1]
 		}
@@ -127,10 +132,24 @@ func walkBucket(name []byte, b *bbolt.Bucket) error {
 func (l *logStore) IsMonotonic() bool { return true }
 
 // FirstIndex is the first entry's index, 0 if there is none.
-func (l *logStore) FirstIndex() (uint64, error) { return l.bolt.FirstIndex() }
+func (l *logStore) FirstIndex() (index uint64, err error) {
+	err = l.safely(false, func() (err error) { index, err = l.bolt.FirstIndex(); return err })
+	return index, err
+}
 
 // LastIndex is the last entry's index, 0 if there is none.
-func (l *logStore) LastIndex() (uint64, error) { return l.bolt.LastIndex() }
+func (l *logStore) LastIndex() (index uint64, err error) {
+	err = l.safely(false, func() (err error) { index, err = l.bolt.LastIndex(); return err })
+	return index, err
+}
+
+// safely is what touches the file.
+func (l *logStore) safely(writes bool, fn func() error) (err error) {
+	calm := alert()
+	defer calm()
+	defer l.damages.ending(l.path, writes, &err)
+	return fn()
+}
 
 // GetLog reads an entry. A damaged one stops the node here, as raft would panic.
 func (l *logStore) GetLog(index uint64, log *raft.Log) error {
@@ -141,10 +160,10 @@ func (l *logStore) GetLog(index uint64, log *raft.Log) error {
 		return nil
 	}
 	l.mu.Unlock()
-	err := l.bolt.GetLog(index, log)
+	err := l.safely(false, func() error { return l.bolt.GetLog(index, log) })
 	if err == nil && log.Type == raft.LogCommand {
 		if err = checkEntry(log.Data); err != nil { // a follower that is sent a damaged one would be stopped by it, and this node not
-			err = fmt.Errorf("it is damaged: %w", err)
+			err = fmt.Errorf("it is damaged: %w; %w", err, ErrDamaged)
 		}
 	}
 	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
@@ -171,7 +190,7 @@ func (l *logStore) StoreLogs(logs []*raft.Log) error {
 		return errFollowerFull
 	}
 	l.health.begin(ofLog, time.Now())
-	err := l.bolt.StoreLogs(logs)
+	err := l.safely(true, func() error { return l.bolt.StoreLogs(logs) })
 	l.health.end(ofLog, time.Now())
 	if err != nil {
 		err = fmt.Errorf("write raft log: %w", err)
@@ -291,7 +310,7 @@ func (l *logStore) delete(low, high uint64) error {
 		}
 	}
 	l.mu.Unlock()
-	if err := l.bolt.DeleteRange(low, high); err != nil {
+	if err := l.safely(true, func() error { return l.bolt.DeleteRange(low, high) }); err != nil {
 		err = fmt.Errorf("delete from raft log: %w", err)
 		l.fail(err)
 		return err
@@ -360,11 +379,13 @@ func (l *logStore) floor() (index uint64, held bool) {
 }
 
 // Set stores a value of raft's own; a failure stops the node, as raft would panic.
-func (l *logStore) Set(key, value []byte) error { return l.must(l.bolt.Set(key, value)) }
+func (l *logStore) Set(key, value []byte) error {
+	return l.must(l.safely(true, func() error { return l.bolt.Set(key, value) }))
+}
 
 // SetUint64 is Set for a number.
 func (l *logStore) SetUint64(key []byte, value uint64) error {
-	return l.must(l.bolt.SetUint64(key, value))
+	return l.must(l.safely(true, func() error { return l.bolt.SetUint64(key, value) }))
 }
 
 func (l *logStore) must(err error) error {
@@ -376,9 +397,15 @@ func (l *logStore) must(err error) error {
 }
 
 // Get reads a value; raft wants the bare "not found".
-func (l *logStore) Get(key []byte) ([]byte, error) { return l.bolt.Get(key) }
+func (l *logStore) Get(key []byte) (value []byte, err error) {
+	err = l.safely(false, func() (err error) { value, err = l.bolt.Get(key); return err })
+	return value, err
+}
 
 // GetUint64 is Get for a number.
-func (l *logStore) GetUint64(key []byte) (uint64, error) { return l.bolt.GetUint64(key) }
+func (l *logStore) GetUint64(key []byte) (value uint64, err error) {
+	err = l.safely(false, func() (err error) { value, err = l.bolt.GetUint64(key); return err })
+	return value, err
+}
 
 func (l *logStore) close() error { return l.bolt.Close() }

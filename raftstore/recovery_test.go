@@ -20,7 +20,7 @@ func used(t *testing.T, n int) string {
 	dir := dataPath(t)
 	s := open(t, single(t, dir))
 	for i := range n {
-		propose(t, s, fmt.Sprint(i))
+		propose(t, s, fmt.Sprint("row ", i))
 	}
 	closeStore(t, s)
 	return dir

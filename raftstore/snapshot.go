@@ -83,7 +83,7 @@ func (s *snapshotStore) openStream(hold *logHold) (*stream, *raft.SnapshotMeta, 
 		s.fsm.state.release(file)
 		return nil, nil, err
 	}
-	m, err := readMeta(tx)
+	m, err := s.fsm.damages.position(file.db, tx)
 	if err != nil {
 		err = errors.Join(err, tx.Rollback())
 		s.fsm.state.release(file)

@@ -5,11 +5,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
 
 	"teamtalk/protocol"
 )
@@ -107,4 +109,37 @@ func TestStaleSnapshot(t *testing.T) {
 	}
 	propose(t, l.Store, "after")
 	eventually(t, "the follower goes on", func() bool { return f.Applied() == l.Applied() })
+}
+
+// A snapshot that has become older than the state while it was received does not lead it back.
+func TestRestoreDoesNotGoBack(t *testing.T) {
+	dir := dataPath(t)
+	s := open(t, single(t, dir))
+	propose(t, s, "first")
+	old := s.fsm.position()
+	var copied bytes.Buffer
+	err := s.View(func(tx *bbolt.Tx) error { _, err := tx.WriteTo(&copied); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	propose(t, s, "second")
+	received := filepath.Join(dir, installName)
+	write(t, received, copied.String())
+	s.fsm.pendingMu.Lock()
+	s.fsm.pending = &install{path: received, meta: old}
+	s.fsm.pendingMu.Unlock()
+	at := s.Applied()
+	if err := s.fsm.Restore(nil); err == nil {
+		t.Error("no error")
+	}
+	if exists(received) {
+		t.Error("what was received is still there")
+	}
+	if err := s.failed(); err != nil {
+		t.Error(err)
+	}
+	propose(t, s, "third")
+	if _, values := rows(t, s); len(values) != 3 || s.Applied() <= at {
+		t.Errorf("rows are %q, at %d after %d", values, s.Applied(), at)
+	}
 }

@@ -83,16 +83,6 @@ func (s *stateSet) swap(next *stateFile, remove bool) {
 
 func (s *stateSet) wait() { s.closing.Wait() }
 
-// view runs fn in a read transaction on the current file.
-func (s *stateSet) view(fn func(*bbolt.Tx) error) error {
-	f := s.acquire()
-	if f == nil {
-		return errClosed()
-	}
-	defer s.release(f)
-	return f.db.View(fn)
-}
-
 // openCurrent opens the newest generation (making the first, if there is none) and removes older ones, which are
 // leftovers of a crash during an install: a newer one is only put in place when it is complete.
 func (d *dataDir) openCurrent(mapSize int, m Machine) (*stateFile, stateMeta, error) {

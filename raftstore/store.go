@@ -33,7 +33,7 @@ type Store struct {
 	metrics *metrics
 	space   *spaceGuard
 	leader  *leaderWatch
-	trims   sync.WaitGroup
+	trims   sync.WaitGroup // trimLogs and patrol
 	forgets *forgetter
 
 	running atomic.Bool               // false while Open works: then an error is returned, not fatal
@@ -81,6 +81,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.prepareLog(meta); err != nil {
 		return err
 	}
+	if err := s.recheck(); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -91,9 +94,11 @@ func (s *Store) open(ctx context.Context) (err error) {
 func (s *Store) assemble(bolt *raftboltdb.BoltStore, meta stateMeta) {
 	progress, health := &progress{index: meta.index}, newDiskHealth(s.space)
 	s.metrics = newMetrics(func() float64 { return float64(progress.get()) }, s.freeGauge, s.toForget)
+	damages := newDamages(s)
+	s.metrics.all = append(s.metrics.all, damages.found)
 	s.fsm = &fsm{dir: s.dir, state: s.state, machine: s.cfg.Machine, publisher: s.cfg.Publisher, mapSize: s.cfg.Tuning.MapSize,
-		log: s.log, metrics: s.metrics, health: health, progress: progress, forgot: make(chan struct{}, 1), fail: s.fail, failed: s.failed, meta: meta}
-	s.logs = &logStore{bolt: bolt, fail: s.fail, durable: func() uint64 { return s.fsm.position().index }, leading: s.isLeading,
+		damages: damages, log: s.log, metrics: s.metrics, health: health, progress: progress, forgot: make(chan struct{}, 1), fail: s.fail, failed: s.failed, meta: meta}
+	s.logs = &logStore{bolt: bolt, path: s.dir.file(logName), damages: damages, fail: s.fail, durable: func() uint64 { return s.fsm.position().index }, leading: s.isLeading,
 		space: s.space, health: health, clock: s.cfg.Clock, limit: s.cfg.Tuning.TrailingBytes, large: make(chan struct{}, 1),
 		holds: make(map[*logHold]struct{})}
 	s.batches = newBatcher(s.cfg.Tuning.Window, s.submit, s.space, s.cfg.Clock, s.metrics)
@@ -137,8 +142,9 @@ func (s *Store) start() error {
 	s.acting.Store(r)
 	s.leader = watchLeader(r, s.cfg.NodeID, s.log)
 	s.startCluster(wrapped, rc.HeartbeatTimeout)
-	s.trims.Add(1)
+	s.trims.Add(2)
 	go s.trimLogs()
+	go s.patrol()
 	s.forgets = s.newForgetter(r)
 	go s.forgets.run() // ended and joined by close
 	go s.batches.run() // ended and joined by halt
@@ -181,7 +187,17 @@ func (s *Store) submit(entry []byte) waiter {
 
 // View runs fn in a read transaction on the state. What fn reads is as of one log position; it must not keep slices of
 // the database, and should be quick, as an open transaction keeps pages from being reused.
-func (s *Store) View(fn func(*bbolt.Tx) error) error { return s.state.view(fn) }
+func (s *Store) View(fn func(*bbolt.Tx) error) (err error) {
+	f := s.state.acquire()
+	if f == nil {
+		return errClosed()
+	}
+	defer s.state.release(f)
+	calm := alert()
+	defer calm()
+	defer s.fsm.damages.reading(f.db, &err)
+	return f.db.View(fn)
+}
 
 // Applied is the log position that the state on this node holds on disk.
 func (s *Store) Applied() protocol.Cursor { return protocol.Cursor(s.fsm.progress.get()) }
@@ -239,6 +255,14 @@ func (s *Store) Ready() error {
 	return s.space.check(0)
 }
 
+// Full reports whether commands given to this node are refused because its disk is full.
+func (s *Store) Full() bool {
+	if s.IsLeader() {
+		return errors.Is(s.space.check(0), errDiskFull)
+	}
+	return s.space.tight(0) // others lead, and carry out what this node forwards for as long as it can follow
+}
+
 // Stats are numbers for the operator.
 type Stats struct {
 	Applied   protocol.Cursor
@@ -279,6 +303,11 @@ func (s *Store) freeGauge() float64 {
 func (s *Store) fail(err error) {
 	if s.failure.CompareAndSwap(nil, &err) && s.running.Load() {
 		s.log.Error("this node can't go on", "node", s.cfg.NodeID, "error", err)
+		if errors.Is(err, ErrDamaged) {
+			if err := s.dir.markDamaged(err); err != nil {
+				s.log.Error("the next start will not know of the damage", "node", s.cfg.NodeID, "error", err)
+			}
+		}
 		s.cfg.Fatal(err)
 	}
 }
@@ -328,6 +357,9 @@ func (s *Store) close() error {
 }
 
 func (s *Store) closeFiles() error {
+	if s.fsm != nil && s.fsm.damages.isTorn() { // closing would wait for ever, and has nothing to save
+		return s.dir.close()
+	}
 	var errs []error
 	if s.logs != nil {
 		errs = append(errs, s.logs.close())

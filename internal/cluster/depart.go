@@ -69,7 +69,7 @@ func (m *Manager) depart(now time.Time, members []Member) {
 	m.watch.departing.tried = now
 	ctx, cancel := context.WithTimeout(m.ctx, leaderPatience)
 	defer cancel()
-	switch err := m.Remove(ctx, m.cfg.Node, false); {
+	switch err := m.remove(ctx, m.cfg.Node, false); { // not patiently: it is tried again anyway
 	case err == nil || protocol.CodeOf(err) == protocol.CodeNotFound:
 		m.cfg.Log.Info("drained and removed from the cluster: stopping; to come back it has to join anew, with an empty data directory", "node", m.cfg.Node)
 		m.leave()

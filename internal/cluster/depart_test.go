@@ -2,7 +2,10 @@ package cluster
 
 import (
 	"context"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,4 +173,32 @@ func TestDrainedNodeThatIsNeededStays(t *testing.T) {
 	wantCode(t, "needed from the start", d.all["n1"].Drain(within(t), "n1", DrainRemoves), protocol.CodeForbidden, "no majority")
 	g := newGroup("n1", "n2")
 	wantCode(t, "one whose process can't be ended", g.nodes(t, nil)["n1"].Drain(within(t), "", DrainStops), protocol.CodeInvalid, "by itself")
+}
+
+// A drain that begins while the manager is closed either ends with it or does not begin.
+func TestDrainDuringClose(t *testing.T) {
+	for range 50 {
+		g := newGroup("n1", "n2", "n3")
+		n := g.nodes(t, nil)["n1"]
+		var under atomic.Int32
+		n.self.drain = func(ctx context.Context) error {
+			under.Add(1)
+			defer under.Add(-1)
+			<-ctx.Done()
+			runtime.Gosched()
+			return ctx.Err()
+		}
+		var asked sync.WaitGroup
+		for range 4 {
+			asked.Go(func() { _ = n.Drain(within(t), "", DrainStays) }) // which of both is first is up to chance
+		}
+		n.Close()
+		if left := under.Load(); left != 0 {
+			t.Fatalf("%d drains after the end", left)
+		}
+		asked.Wait()
+		if left := under.Load(); left != 0 {
+			t.Fatalf("%d drains begun after the end", left)
+		}
+	}
 }

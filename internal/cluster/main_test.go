@@ -93,6 +93,13 @@ func (g *group) kill(ids ...protocol.NodeID) {
 	}
 }
 
+// lead makes another one the leader, "" nobody.
+func (g *group) lead(leader protocol.NodeID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.leader = leader
+}
+
 func (g *group) history() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()

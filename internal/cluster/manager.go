@@ -76,7 +76,9 @@ func (m *Manager) Start(mesh Mesh, port Port) {
 
 // Close ends what the manager does by itself, a drain that goes on too, and waits for it.
 func (m *Manager) Close() {
+	m.mu.Lock() // a drain that begins at this moment has begun, or does not
 	m.stop()
+	m.mu.Unlock()
 	m.wg.Wait()
 }
 

@@ -24,9 +24,34 @@ func (m *Manager) onLeader(ctx context.Context, do func() error, method uint8, b
 	return notLeading(m.cfg.Node, leader, err)
 }
 
+// again is how long it takes until what could not be done without a leader is tried once more.
+const again = 100 * time.Millisecond
+
+// patiently does what an operator asks for. Where nobody could do it, it tries again for a while: the lead may be changing hands.
+func (m *Manager) patiently(ctx context.Context, do func() error) error {
+	over := time.After(leaderPatience)
+	for {
+		err := do()
+		if protocol.CodeOf(err) != protocol.CodeUnavailable || protocol.IsOutcomeUnknown(err) {
+			return err
+		}
+		select {
+		case <-time.After(again):
+		case <-over:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // Remove takes a member out of the cluster for ever, this node or the leader too. Unless forced it is refused if the voters that are left
-// and answer now are no majority. Wherever it is asked, the leader does it.
+// and answer now are no majority. Wherever it is asked, the leader does it; without one it waits a little for the next.
 func (m *Manager) Remove(ctx context.Context, id protocol.NodeID, force bool) error {
+	return m.patiently(ctx, func() error { return m.remove(ctx, id, force) })
+}
+
+func (m *Manager) remove(ctx context.Context, id protocol.NodeID, force bool) error {
 	members, err := m.cfg.Store.Members()
 	if err != nil {
 		return err

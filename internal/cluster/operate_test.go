@@ -72,6 +72,46 @@ func TestRemove(t *testing.T) {
 	wantCode(t, "the last one", g.nodes(t, nil)["n1"].Remove(within(t), "n1", true), protocol.CodeInvalid, "all there is")
 }
 
+// An operator does not have to ask again because the lead was just changing hands, whoever of those asked has noticed that.
+func TestRemoveWaitsForALeader(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before protocol.NodeID // who leads, as the asked one knows
+		after  protocol.NodeID // who leads in the end
+		took   time.Duration
+		want   string
+	}{
+		{name: "none", after: "n1", took: 3 * time.Second, want: "remove n3"},
+		{name: "none, then the asked one", after: "n2", took: 3 * time.Second, want: "remove n3"},
+		{name: "none, then the one to be removed", after: "n3", took: 3 * time.Second, want: "transfer, remove n3"},
+		{name: "one that is gone", before: "n1", after: "n2", took: 3 * time.Second, want: "remove n3"},
+		{name: "none for long", after: "n1", took: time.Minute},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGroup("n1", "n2", "n3")
+				all := g.nodes(t, nil)
+				g.lead(c.before)
+				if c.before != "" {
+					g.kill(c.before)
+				}
+				done := make(chan error, 1)
+				go func() { done <- all["n2"].Remove(t.Context(), "n3", c.before != "") }() // ends by what it waits for, received below
+				<-time.After(c.took)
+				g.lead(c.after)
+				synctest.Wait()
+				err := <-done
+				if c.want == "" {
+					wantCode(t, "without a leader", err, protocol.CodeUnavailable, "no leader")
+				} else if err != nil {
+					t.Error(err)
+				}
+				wantHistory(t, g, c.want)
+			})
+		})
+	}
+}
+
 func TestRemovedNodeIsCutOff(t *testing.T) {
 	g := newGroup("n1", "n2", "n3")
 	all := g.nodes(t, nil)

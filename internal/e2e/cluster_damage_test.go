@@ -116,6 +116,60 @@ func TestDamagedNode(t *testing.T) {
 	t.Logf("%d damaged nodes replaced, %d messages, none lost, none twice", len(all), total)
 }
 
+// TestDamagedWhileRunning: the pages of a running node's state are overwritten. It says so in one line, with what to do, and ends; it does not come back
+// under its id, and the others go on.
+func TestDamagedWhileRunning(t *testing.T) {
+	together(t)
+	random := seed(t)
+	c := StartCluster(t, 3, ClusterConfig{Args: quickPasswords()})
+	ctx, cancel := limited(t, clusterPatience)
+	defer cancel()
+	p := c.pair(ctx, t, 1, 0)
+	p.begin(ctx, random)
+	ackedByAll(ctx, t, []*party{p})
+	victim := c.Nodes[1+random.IntN(2)]
+	damage{"running", "state-*.db", func(f *os.File, _ *rand.Rand) error {
+		const first = 2 // the pages before say where all is, and are not read again
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteAt(make([]byte, info.Size()-first*4096), first*4096)
+		return err
+	}}.apply(t, victim.Dir, random)
+	if err := victim.Wait(clusterPatience); err == nil || victim.Alive() {
+		t.Fatalf("the node goes on, or ended with status 0: %v", err)
+	}
+	log := victim.Log(1 << 20)
+	if strings.Contains(log, "goroutine ") {
+		t.Errorf("it ended in a panic, not in a clear line:\n%s", log)
+	}
+	said := lastLine(log)
+	if !strings.Contains(said, "was damaged while this node ran") {
+		t.Error("it does not say what happened")
+	}
+	for range 2 {
+		t.Log(said)
+		for _, want := range []string{victim.Dir, "teamtalkd cluster remove " + victim.ID, "cluster token", "--join"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("the last line of the log does not say %q", want)
+			}
+		}
+		if err := victim.Run(t); err == nil {
+			t.Fatalf("node %s runs", victim.ID)
+		}
+		said = lastLine(victim.Log(1 << 20))
+	}
+	ackedByAll(ctx, t, []*party{p})
+	if out, err := c.Leader(t).Ctl(t, t.TempDir(), "cluster", "remove", victim.ID); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	c.rejoin(t, c.placeOf(victim))
+	ackedByAll(ctx, t, []*party{p})
+	total := c.checkHistories(ctx, t, p)
+	t.Logf("%d messages, none lost, none twice", total)
+}
+
 // rejoin starts a new node in the place of one that was removed.
 func (c *Cluster) rejoin(t *testing.T, place int) {
 	t.Helper()

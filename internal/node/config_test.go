@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"teamtalk/raftstore/state"
 )
 
 func writeConfig(t *testing.T, text string) string {
@@ -102,6 +105,8 @@ func TestFileProblemsSayWhereAndWhatToDo(t *testing.T) {
 		{"proxies", "trusted_proxies: 10.0.0.0/33\n", `"10.0.0.0/33" is neither an address nor a network`},
 		{"not YAML", "a: b: c\n", "mapping values are not allowed"},
 		{"id", "node:\n  id: a b\n", "is not a word"},
+		{"level of a later version", fmt.Sprintf("cluster:\n  highest_level: %d\n", state.Level+1), fmt.Sprintf("the highest that it knows is %d;", state.Level)},
+		{"no level at all", "cluster:\n  highest_level: 65536\n", `:2: cluster.highest_level: "65536" is not a whole number from 0 to 65535`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			file := writeConfig(t, test.text)
@@ -212,7 +217,7 @@ func TestValuesComeBackAsWritten(t *testing.T) {
 		"limits.rate":               {"0", "0.5", "1000000"},
 		"public.node":               {"", "n1.example.com:7000", "[2001:db8::1]:7000"},
 		"cluster.remove_dead_after": {"off", "24h", "30m"},
-		"cluster.highest_level":     {"0", "1", "65535"},
+		"cluster.highest_level":     {"0", "1", fmt.Sprint(state.Level)},
 		"limits.idle_pc":            {"1m30s", "2m", "24h", "500ms"},
 		"store.min_free":            {"1MiB", "1048577", "3GiB", "1TiB"},
 		"public.host":               {"", "192.0.2.1", "2001:db8::1", "a.b-c.example"},

@@ -16,15 +16,19 @@ import (
 
 // neighbours is what the other nodes last said of where clients reach them, and whether they take any.
 type neighbours struct {
-	mu sync.Mutex // guards by
-	by map[protocol.NodeID]neighbour
+	mu    sync.Mutex // guards what follows
+	by    map[protocol.NodeID]neighbour
+	known map[protocol.NodeID][]string // endpoints of each member when it last took clients; it may be away now
 }
 
 // neighbour is what a node tells the others of itself. As JSON: what an older one does not know, it leaves out.
 type neighbour struct {
 	Endpoints []string           `json:"endpoints"` // for clients of the session extension
 	Native    gateway.NodeStatus `json:"native"`    // for those of today
+	Takes     bool               `json:"takes"`     // those of the session extension; older nodes do not say
 }
+
+func (o neighbour) takes() bool { return o.Takes || o.Native.Availability == gateway.Available }
 
 const (
 	neighboursEvery = time.Second // so old may be what is known of another node's load
@@ -43,6 +47,7 @@ func (n *Node) followNeighbours(ctx context.Context) error {
 		}
 		if mesh := n.peering.mesh.Load(); mesh != nil {
 			n.peering.neighbours.set(askNeighbours(ctx, mesh))
+			n.peering.neighbours.retain(mesh.Peers())
 		}
 	}
 }
@@ -78,6 +83,24 @@ func (b *neighbours) set(by map[protocol.NodeID]neighbour) {
 	b.by = by
 }
 
+// retain remembers where the members were reached when they last took clients, and forgets who is no member any more: so where the cluster is reached
+// changes with its members and their addresses, not whenever one of them is away or too busy.
+func (b *neighbours) retain(members []peers.PeerState) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := make(map[protocol.NodeID][]string, len(members))
+	for _, m := range members {
+		endpoints := b.known[m.Node]
+		if o, ok := b.by[m.Node]; ok && o.takes() {
+			endpoints = o.Endpoints
+		}
+		if len(endpoints) > 0 {
+			known[m.Node] = endpoints
+		}
+	}
+	b.known = known
+}
+
 // list is what is known, in the order of the nodes' ids.
 func (b *neighbours) list() []neighbour {
 	b.mu.Lock()
@@ -91,7 +114,7 @@ func (b *neighbours) list() []neighbour {
 
 // elsewhere is where clients may go that have to leave this node: those that take any, in random order.
 func (b *neighbours) elsewhere() []string {
-	list := slices.DeleteFunc(b.list(), func(o neighbour) bool { return o.Native.Availability != gateway.Available })
+	list := slices.DeleteFunc(b.list(), func(o neighbour) bool { return !o.takes() })
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	var all []string
 	for _, o := range list {
@@ -100,15 +123,42 @@ func (b *neighbours) elsewhere() []string {
 	return all
 }
 
-// about is what this node tells the others.
-func (n *Node) about() ([]byte, error) {
-	return json.Marshal(neighbour{Endpoints: n.ownEndpoints(), Native: n.nativeStatus()})
+// take reports whether any of them takes clients.
+func (b *neighbours) take() bool { return slices.ContainsFunc(b.list(), neighbour.takes) }
+
+// all is elsewhere and behind it where the other members are, which take no clients now: a client that comes back later may find them well, and nobody else.
+func (b *neighbours) all() []string {
+	all := b.elsewhere()
+	b.mu.Lock()
+	away := slices.Collect(maps.Values(b.known)) // in random order, too
+	b.mu.Unlock()
+	for _, endpoints := range away {
+		for _, e := range endpoints {
+			if !slices.Contains(all, e) {
+				all = append(all, e)
+			}
+		}
+	}
+	return all
 }
 
-// nativeStatus is this node for clients of today. One whose store takes no writes is not for them.
+// about is what this node tells the others.
+func (n *Node) about() ([]byte, error) {
+	return json.Marshal(neighbour{Endpoints: n.ownEndpoints(), Native: n.nativeStatus(), Takes: n.availability() == gateway.Available})
+}
+
+// availability is this node for clients of any kind. One whose store takes no writes is not for them.
+func (n *Node) availability() gateway.Availability {
+	if n.serving() != nil || n.store.Ready() != nil {
+		return gateway.NotReady
+	}
+	return n.gateway.Availability()
+}
+
+// nativeStatus is this node for clients of today.
 func (n *Node) nativeStatus() gateway.NodeStatus {
-	s := gateway.NodeStatus{Host: n.publicHost(), Port: n.nativePort(), Availability: n.gateway.Availability(), Load: n.gateway.Load()}
-	if n.serving() != nil || n.store.Ready() != nil || s.Port == 0 {
+	s := gateway.NodeStatus{Host: n.publicHost(), Port: n.nativePort(), Availability: n.availability(), Load: n.gateway.Load()}
+	if s.Port == 0 {
 		s.Availability = gateway.NotReady
 	}
 	return s
@@ -125,10 +175,5 @@ func (n *Node) natives() []gateway.NodeStatus {
 
 // endpoints is where clients of the session extension may connect to: this node, the best way first, and then the others.
 func (n *Node) endpoints() []string {
-	return append(n.ownEndpoints(), n.peering.neighbours.elsewhere()...)
-}
-
-// drain moves the clients to the other nodes.
-func (n *Node) drain(ctx context.Context) error {
-	return n.gateway.Drain(ctx, 0, n.peering.neighbours.elsewhere)
+	return append(n.ownEndpoints(), n.peering.neighbours.all()...)
 }

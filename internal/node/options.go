@@ -167,7 +167,7 @@ func otherOptions() []Option {
 		{Key: "cluster.remove_dead_after", Default: "off", Help: "time out of reach after which a node is removed from the cluster, if the others keep a majority; it has to join anew then",
 			value: durationOrOff(func(c *Config) *time.Duration { return &c.Cluster.RemoveDeadAfter })},
 		{Key: "cluster.highest_level", Default: "0", Help: "level of features that this node may use, to be able to go back to the version before; what is above waits until no node is held any more, and then there is no way back; 0: all that the program knows",
-			value: integer(0, 65535, func(c *Config) *int { return &c.Cluster.HighestLevel })},
+			value: knownLevel(integer(0, 65535, func(c *Config) *int { return &c.Cluster.HighestLevel }))},
 		{Key: "federation.endpoints", Default: "", Help: "where other clusters reach this one, by TLS, and by QUIC on the UDP port of the same number; empty: public.host and listen.tls of every node that is up",
 			value: list("`host:port`, commas between", endpointText, func(c *Config) *[]string { return &c.Federation.Endpoints })},
 		{Key: "federation.peer_rate", Default: "2000", Help: "events a second that are taken from another cluster in the long run; a minute's worth may come at once, what is above waits there; 0: no limit",

@@ -182,10 +182,12 @@ func unzoned(host string) string {
 // storeConfig is the store, over the node port if there is one.
 func (n *Node) storeConfig() state.Config {
 	c := raftstore.Config{
-		Dir:        n.cfg.Data,
-		NodeID:     raftstore.NodeID(n.cfg.Node.ID),
-		Publisher:  n.bus,
-		Fatal:      func(err error) { n.fail(fmt.Errorf("the store cannot go on: %w", n.cfg.explainLevel(err))) },
+		Dir:       n.cfg.Data,
+		NodeID:    raftstore.NodeID(n.cfg.Node.ID),
+		Publisher: n.bus,
+		Fatal: func(err error) {
+			n.fail(fmt.Errorf("the store cannot go on: %w", n.cfg.explainLevel(n.explainDamage(err))))
+		},
 		Logger:     n.log,
 		Registerer: n.registry,
 		Version:    obs.BuildVersion().Version,

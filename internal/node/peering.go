@@ -33,6 +33,7 @@ type peering struct {
 
 	polls      atomic.Pointer[longpoll.Handler]
 	neighbours neighbours
+	evacuation *evacuation
 	passwords  *passwords
 }
 
@@ -228,6 +229,7 @@ func (n *Node) openMesh(context.Context) error {
 		return err
 	}
 	p.manager.Store(manager)
+	p.evacuation = n.newEvacuation()
 	if p.port == nil {
 		manager.Start(nil, nil)
 		n.steps.started("membership", func(context.Context) error { manager.Close(); return nil })
@@ -246,6 +248,7 @@ func (n *Node) openMesh(context.Context) error {
 	n.steps.started("calls between nodes", func(context.Context) error { p.mesh.Store(nil); mesh.Close(); return nil })
 	n.background("signals between nodes", func(ctx context.Context) error { return n.bus.Serve(ctx, p) })
 	n.background("news of other nodes", n.followNeighbours)
+	n.background("evacuation", p.evacuation.run)
 	manager.Start(mesh, p.port)
 	n.steps.started("membership", func(context.Context) error { manager.Close(); return nil })
 	return nil
@@ -388,7 +391,7 @@ func (l local) Vitals() cluster.Vitals {
 }
 
 // Drain moves the clients elsewhere.
-func (l local) Drain(ctx context.Context) error { return l.n.drain(ctx) }
+func (l local) Drain(ctx context.Context) error { return l.n.peering.evacuation.byOperator(ctx) }
 
 // Snapshot cuts the log.
 func (l local) Snapshot(ctx context.Context) error { return l.n.store.Engine().Snapshot(ctx) }
