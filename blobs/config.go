@@ -27,6 +27,8 @@ type State interface {
 	UnusedBlobs(before protocol.Time, limit int) ([]protocol.Blob, error)
 	// BlobsAddedBefore are some that were added before a time.
 	BlobsAddedBefore(t protocol.Time, limit int) ([]protocol.Blob, error)
+	// MayStore is nil if the cluster records blobs; CodeForbidden while some of its nodes don't know what they are.
+	MayStore() error
 	// BlobUsage is how many bytes a user's blobs have, and all.
 	BlobUsage(user protocol.UserID) (mine, all uint64, err error)
 }
@@ -96,6 +98,8 @@ type Tuning struct {
 	// Stray is how old content has to be that is not recorded for the comparison to remove it (Unused, or a week without that): it may be about to be
 	// recorded, or its record may come back with a newer backup. What is dropped while this node is up, or in what it catches up with, goes at once.
 	Stray time.Duration
+	// Young is how long content stays in a store that all nodes share, after it was put there, though it is not recorded (1 min): another node may be about to record it.
+	Young time.Duration
 	// Retry is how long a command waits for a leader (15 s).
 	Retry time.Duration
 	// Stall is how long another node may keep this one waiting for the next bytes, or for taking them (30 s).
@@ -142,6 +146,7 @@ func (c *Config) setDefaults() {
 	orDefault(&t.Notice, 15*time.Second)
 	orDefault(&t.Compare, 6*time.Hour)
 	orDefault(&t.Stray, max(c.Unused, time.Hour))
+	orDefault(&t.Young, time.Minute)
 	orDefault(&t.Retry, 15*time.Second)
 	orDefault(&t.Stall, 30*time.Second)
 	orDefault(&t.Fetches, 16)

@@ -67,5 +67,12 @@ func (k *Keeper) openLocal(ctx context.Context, b protocol.Blob) (io.ReadSeekClo
 	if errors.Is(err, ErrMissing) {
 		return nil, nil
 	}
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	if err := k.checkSound(&b, r); err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	return r, nil
 }

@@ -30,7 +30,7 @@ func victim(dir string) {
 	die(err)
 	k, err := New(Config{Backend: disk, Temp: filepath.Join(dir, "tmp"), State: newLedger(), Node: "n1"})
 	die(err)
-	large, err := k.Begin(context.Background())
+	large, err := k.Begin(context.Background(), 0, 0)
 	die(err)
 	go func() { // ends with the process
 		for {
@@ -42,7 +42,7 @@ func victim(dir string) {
 		content := make([]byte, 300_000)
 		_, err := rand.Read(content)
 		die(err)
-		d, err := k.Begin(context.Background())
+		d, err := k.Begin(context.Background(), 0, 0)
 		die(err)
 		for part := content; len(part) > 0; part = part[10_000:] {
 			_, err = d.Write(part[:10_000])

@@ -23,25 +23,38 @@ var (
 // Draft is content that is coming in. Whoever began it ends it, by Keep or Abort; between its pieces there may be any time and any number of connections.
 // It does not outlive the process. One goroutine at a time writes; the rest may be called from anywhere.
 type Draft struct {
-	keeper *Keeper
+	keeper   *Keeper
+	isUpload bool // whose bytes are counted among those that are coming
+	owner    protocol.UserID
 
-	mu   sync.Mutex // guards what follows
-	file *os.File   // nil: over
-	hash hash.Hash
-	size uint64
-	err  error // why no more is taken; sticky
+	mu        sync.Mutex // guards what follows
+	file      *os.File   // nil: over
+	hash      hash.Hash
+	size      uint64
+	announced uint64 // bytes that are counted as coming, at least size
+	err       error  // why no more is taken; sticky
 }
 
-// Begin starts a draft. CodeUnavailable, with ErrDiskFull inside, if the disk has no room.
-func (k *Keeper) Begin(ctx context.Context) (*Draft, error) {
+// Begin starts a draft of so many bytes, 0 if that is not known, and refuses what Room refuses. It takes its room until it is over.
+func (k *Keeper) Begin(ctx context.Context, owner protocol.UserID, size uint64) (*Draft, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := k.space.check(0); err != nil {
-		k.metrics.refused.WithLabelValues("disk_full").Inc()
+	leave, err := k.enter()
+	if err != nil {
 		return nil, err
 	}
-	return k.draft()
+	defer leave()
+	if err := k.reserve(owner, size); err != nil {
+		return nil, err
+	}
+	d, err := k.draft()
+	if err != nil {
+		k.space.coming.over(owner, size)
+		return nil, err
+	}
+	d.isUpload, d.owner, d.announced = true, owner, size
+	return d, nil
 }
 
 // draft is Begin for what comes from other nodes, too.
@@ -56,6 +69,11 @@ func (k *Keeper) draft() (*Draft, error) {
 
 // Write appends. After an error the draft can only be aborted: CodeUnavailable, with ErrDiskFull inside, if the disk is getting full.
 func (d *Draft) Write(b []byte) (int, error) {
+	leave, err := d.keeper.enter()
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.check(); err != nil {
@@ -69,6 +87,10 @@ func (d *Draft) Write(b []byte) (int, error) {
 	n, err := d.file.Write(b)
 	d.hash.Write(b[:n])
 	d.size += uint64(n)
+	if d.isUpload && d.size > d.announced {
+		d.keeper.space.coming.grow(d.owner, d.size-d.announced)
+		d.announced = d.size
+	}
 	if err != nil {
 		d.err = fmt.Errorf("temporary file: %w", err)
 	}
@@ -126,6 +148,9 @@ func (d *Draft) Abort() {
 	// What Keep has moved away is not there any more. What can't be removed is at the next start.
 	_ = os.Remove(d.file.Name())
 	d.file = nil
+	if d.isUpload {
+		d.keeper.space.coming.over(d.owner, d.announced)
+	}
 	d.keeper.metrics.drafts.Dec()
 }
 

@@ -43,7 +43,7 @@ func (k *Keeper) fetch(b protocol.Blob, holders []protocol.NodeID) (*fetch, erro
 		return f, nil
 	}
 	if k.closed {
-		return nil, protocol.Errorf(protocol.CodeUnavailable, "this node is leaving")
+		return nil, errLeaving
 	}
 	if len(sources) == 0 {
 		return nil, protocol.Errorf(protocol.CodeUnavailable, "nobody who has the blob can be reached")
@@ -126,8 +126,9 @@ func (f *fetch) tell() {
 func (f *fetch) run(ctx context.Context) {
 	k := f.keeper
 	slots := k.slotsFor(f.sources)
-	err := f.admit(ctx, slots)
+	done, err := f.admit(ctx, slots)
 	if err == nil {
+		defer done()
 		err = f.collect(ctx, f.sources)
 		<-slots
 	}
@@ -160,34 +161,38 @@ func (k *Keeper) slotsFor(sources []source) chan struct{} {
 	return k.afar
 }
 
-// admit waits for its turn.
-func (f *fetch) admit(ctx context.Context, slots chan struct{}) error {
-	if err := f.room(slots); err != nil {
-		return err // which nobody has to wait for
+// admit waits for its turn; done is called when the fetch is over.
+func (f *fetch) admit(ctx context.Context, slots chan struct{}) (done func(), err error) {
+	k := f.keeper
+	isBound := slots == k.afar // within this cluster it was let in before
+	if isBound {
+		if err := f.mayCome(k.Room); err != nil {
+			return nil, err // which nobody has to wait for
+		}
 	}
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
-		return protocol.Errorf(protocol.CodeUnavailable, "this node is leaving")
+		return nil, errLeaving
 	}
-	if err := f.room(slots); err != nil { // others have come meanwhile
+	if !isBound {
+		return func() {}, nil
+	}
+	if err := f.mayCome(k.reserve); err != nil { // others have come meanwhile
 		<-slots
-		return err
+		return nil, err
 	}
-	return nil
+	return func() { k.space.coming.over(0, f.blob.Size) }, nil
 }
 
-// room bounds what only another office has: how much that is, is its word alone, and nobody's disk is filled by it.
-func (f *fetch) room(slots chan struct{}) error {
+// mayCome bounds what only another office has: how much that is, is its word alone, and nobody's disk is filled by it.
+func (f *fetch) mayCome(room func(protocol.UserID, uint64) error) error {
 	k := f.keeper
-	if slots != k.afar {
-		return nil // within this cluster it was let in before
-	}
 	if most := k.cfg.MaxForeign; most != 0 && f.blob.Size > most {
 		k.metrics.refused.WithLabelValues("too_large").Inc()
 		return protocol.Errorf(protocol.CodeTooLarge, "the other office's file has %d bytes: at most %d are fetched", f.blob.Size, most)
 	}
-	if err := k.Room(0, f.blob.Size); err != nil {
+	if err := room(0, f.blob.Size); err != nil {
 		return fmt.Errorf("the other office's file is not fetched: %w", err)
 	}
 	return nil

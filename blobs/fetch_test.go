@@ -518,7 +518,7 @@ func TestLargeFileInLittleMemory(t *testing.T) {
 	a, b := w.add(t, "n1", l, nil), w.add(t, "n2", l, nil)
 	const size = 64 << 20
 	before := allocated()
-	d, err := a.Begin(t.Context())
+	d, err := a.Begin(t.Context(), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func total(t *testing.T, c prometheus.Collector) map[string]float64 {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "reason" {
+				if l.GetName() == "reason" || l.GetName() == "what" {
 					all[l.GetValue()] += m.GetCounter().GetValue()
 				}
 			}

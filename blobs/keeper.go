@@ -20,6 +20,8 @@ type Keeper struct {
 	log     *slog.Logger
 	metrics *metrics
 	space   *spaceGuard
+	sound   sound
+	later   removals
 	sync    func(*os.File) error
 	ids     locks                // who puts or removes the content of a blob
 	slots   chan struct{}        // of fetches
@@ -90,43 +92,27 @@ func emptyFolder(dir string) error {
 	return nil
 }
 
-// Close ends what is being fetched and waits for it. Run has ended before.
+// errLeaving is what is answered once the Keeper is closed.
+var errLeaving = protocol.Errorf(protocol.CodeUnavailable, "this node is leaving")
+
+// enter has Close wait until leave is called: who brings something is not joined by anybody else, and writes to the folder, which may soon be another Keeper's.
+func (k *Keeper) enter() (leave func(), err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil, errLeaving
+	}
+	k.wg.Add(1)
+	return k.wg.Done, nil
+}
+
+// Close ends what is being fetched and stored, and waits for it; nothing comes in any more. Run has ended before.
 func (k *Keeper) Close() {
 	k.mu.Lock()
-	k.closed = true // so that no fetch is added to the group after this
+	k.closed = true // so that nothing is added to the group after this
 	k.mu.Unlock()
 	k.stop()
 	k.wg.Wait()
-}
-
-// Room is nil if an upload of that size would fit now: CodeUnavailable, with ErrDiskFull inside, if the disk has no room for it, CodeQuota if its owner or
-// the cluster has none. What belongs to nobody, user 0, is bound by the quota of all only.
-func (k *Keeper) Room(user protocol.UserID, size uint64) error {
-	if err := k.space.check(size); err != nil {
-		k.metrics.refused.WithLabelValues("disk_full").Inc()
-		return err
-	}
-	if k.cfg.UserQuota == 0 && k.cfg.Quota == 0 {
-		return nil
-	}
-	mine, all, err := k.cfg.State.BlobUsage(user)
-	if err != nil {
-		return fmt.Errorf("usage of blobs: %w", err)
-	}
-	switch {
-	case user != 0 && over(mine, size, k.cfg.UserQuota):
-		err = protocol.Errorf(protocol.CodeQuota, "no room for %d more bytes: %d of your %d are used", size, mine, k.cfg.UserQuota)
-	case over(all, size, k.cfg.Quota):
-		err = protocol.Errorf(protocol.CodeQuota, "no room for %d more bytes: %d of %d are used by all together", size, all, k.cfg.Quota)
-	default:
-		return nil
-	}
-	k.metrics.refused.WithLabelValues("quota").Inc()
-	return err
-}
-
-func over(used, more, quota uint64) bool {
-	return quota != 0 && (used > quota || more > quota-used)
 }
 
 // Keep stores a draft as a blob: on this node's disk for good, then recorded by the cluster. Of b, what is known of the content besides its id and size is
@@ -134,9 +120,18 @@ func over(used, more, quota uint64) bool {
 // the caller's context to stop is not heeded once the content is safe.
 func (k *Keeper) Keep(ctx context.Context, d *Draft, b protocol.Blob) (protocol.Blob, error) {
 	defer d.Abort()
+	leave, err := k.enter()
+	if err != nil {
+		return protocol.Blob{}, err
+	}
+	defer leave()
 	if err := ctx.Err(); err != nil {
 		return protocol.Blob{}, err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(k.ctx, cancel) // a store elsewhere may take its time
+	defer stop()
 	path, id, size, err := d.seal(k.sync)
 	if err != nil {
 		return protocol.Blob{}, err
@@ -207,6 +202,9 @@ func (k *Keeper) removeUnrecorded(ctx context.Context, id protocol.BlobID) (remo
 	_, _, err = k.cfg.State.Blob(id)
 	if protocol.CodeOf(err) != protocol.CodeNotFound {
 		return false, err
+	}
+	if k.cfg.Backend.Shared() {
+		return k.removeShared(ctx, id)
 	}
 	if err := k.cfg.Backend.Remove(ctx, id); err != nil {
 		return false, err

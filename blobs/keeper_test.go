@@ -23,7 +23,7 @@ func TestKeepAndOpen(t *testing.T) {
 	for _, content := range [][]byte{nil, []byte("x"), random(t, 3<<20)} {
 		l := newLedger()
 		s := open(t, "n1", l, nil)
-		d, err := s.Begin(t.Context())
+		d, err := s.Begin(t.Context(), 0, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func TestKeepAndOpen(t *testing.T) {
 func TestUploadsThatEnd(t *testing.T) {
 	l := newLedger()
 	s := open(t, "n1", l, func(c *Config) { c.Quota = 1000 })
-	d, err := s.Begin(t.Context())
+	d, err := s.Begin(t.Context(), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestUploadsThatEnd(t *testing.T) {
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Begin(gone); !errors.Is(err, context.Canceled) {
+	if _, err := s.Begin(gone, 0, 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("begun for somebody who is gone: %v", err)
 	}
 	if got := s.files(t); len(got) > 0 || len(l.rows) > 0 {
@@ -182,7 +182,7 @@ func TestDiskFull(t *testing.T) {
 		t.Error(err)
 	}
 	want("announced", s.Room(7, 1<<30-128<<20+1))
-	d, err := s.Begin(t.Context())
+	d, err := s.Begin(t.Context(), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestDiskFull(t *testing.T) {
 	want("after that", err)
 	_, err = s.Keep(t.Context(), d, protocol.Blob{})
 	want("kept", err)
-	_, err = s.Begin(t.Context())
+	_, err = s.Begin(t.Context(), 0, 0)
 	want("begun", err)
 	if got := s.files(t); len(got) > 0 || len(l.rows) > 0 {
 		t.Errorf("left: %v", got)
@@ -234,7 +234,7 @@ func TestSmallDisk(t *testing.T) {
 	}
 	s.bring(t, random(t, 1<<20))
 	guarded := openIn(t, dir, "n1", l, func(c *Config) { c.MinFree, c.FreeSpace = 2<<20, nil })
-	if _, err := guarded.Begin(t.Context()); !errors.Is(err, ErrDiskFull) {
+	if _, err := guarded.Begin(t.Context(), 0, 0); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("an upload was begun with 2 MiB left: %v", err)
 	}
 }

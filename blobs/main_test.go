@@ -39,6 +39,7 @@ type ledger struct {
 	mu      sync.Mutex // guards what follows
 	rows    map[protocol.BlobID]*ledgerRow
 	fails   []error // what the next commands are answered with, without effect
+	held    error   // why none are recorded
 	readers []chan protocol.Event
 	done    []protocol.Command
 }
@@ -212,6 +213,13 @@ func (l *ledger) BlobUsage(user protocol.UserID) (mine, all uint64, err error) {
 	return mine, all, nil
 }
 
+// MayStore says that blobs are recorded, unless a test says otherwise.
+func (l *ledger) MayStore() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held
+}
+
 // holders are the nodes that are recorded to have a blob.
 func (l *ledger) holders(id protocol.BlobID) []protocol.NodeID {
 	_, nodes, _ := l.Blob(id)
@@ -289,7 +297,7 @@ func (s *site) bring(t testing.TB, content []byte) protocol.Blob {
 }
 
 func (s *site) upload(content []byte, b protocol.Blob) (protocol.Blob, error) {
-	d, err := s.Begin(context.Background())
+	d, err := s.Begin(context.Background(), b.Owner, 0)
 	if err != nil {
 		return b, err
 	}

@@ -26,12 +26,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "Bytes of these uploads."}),
 		refused: counter("refused_total", "Uploads, and content of other offices, that were refused or broken off: disk_full, quota, too_large.", "reason"),
 		fetched: counter("fetched_total", "Blobs that were fetched from elsewhere: another node, or the cluster of another office (abroad).", "source"),
-		failures: counter("fetch_failures_total", "Attempts to fetch a blob that failed: mismatch (the content is another one), missing, abandoned (nobody waited any more), broken (anything else).",
+		failures: counter("fetch_failures_total", "Attempts to fetch a blob that failed, or to read it from the disk: mismatch (the content is another one), missing, abandoned (nobody waited any more), broken (anything else).",
 			"source", "reason"),
 		bytes:   counter("bytes_total", "Bytes of blobs received from (in) and sent to (out) other nodes and offices.", "source", "direction"),
 		removed: counter("removed_total", "Blobs whose content was removed here: dropped, refused (never recorded), stray (left over).", "reason"),
 		dropped: counter("dropped_total", "Blobs that this node, leading, had dropped: retention (too old), unused (nothing shows them).", "reason"),
-		left:    counter("left_total", "Work left to the next comparison because too much was waiting: copy, hold.", "what"),
+		left:    counter("left_total", "Work left to the next comparison because too much was waiting: copy, hold, removal.", "what"),
 	}
 	if r == nil {
 		return m, nil

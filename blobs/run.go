@@ -53,6 +53,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		for waiting := true; waiting; {
 			select {
 			case <-notice.C:
+				k.removeDue(ctx)
 				if err := w.look(ctx); err != nil && ctx.Err() == nil {
 					k.lacking.Store(true)
 					k.log.Warn("it can't be told which copies are missing; it will be tried again", "error", err)
@@ -94,12 +95,15 @@ func (k *Keeper) follow(ctx context.Context, compare chan<- struct{}) {
 	}
 }
 
-// removeDropped removes what was dropped. Where all nodes share the content, the one that leads does.
+// removeDropped removes what was dropped. Where all nodes share the content the one that leads does, and the others when it should be done: another one may lead
+// by now, or none.
 func (k *Keeper) removeDropped(ctx context.Context, ids []protocol.BlobID) {
-	if _, leads := k.cfg.State.Head(); k.cfg.Backend.Shared() && !leads {
-		return
-	}
+	_, leads := k.cfg.State.Head()
 	for _, id := range ids {
+		if k.cfg.Backend.Shared() && !leads {
+			k.removeLater(id, 2*k.cfg.Tuning.Young)
+			continue
+		}
 		if err := k.remove(ctx, id, "dropped"); err != nil && ctx.Err() == nil {
 			k.again.Store(true)
 			k.log.Warn("a dropped blob can't be removed; it will be tried again", "blob", id.String(), "error", err)

@@ -367,12 +367,14 @@ type led struct {
 // Head says which.
 func (l led) Head() (protocol.Cursor, bool) { return 1, l.leads }
 
-// TestSharedStore: all nodes read what one has stored, nothing is copied, and only the one that leads removes.
+// TestSharedStore: all nodes read what one has stored, nothing is copied, and the one that leads removes at once.
 func TestSharedStore(t *testing.T) {
 	l, w := newLedger(), newTown(t)
 	store := newFakeS3(t)
 	shared := func(leads bool) func(*Config) {
-		return func(c *Config) { c.Backend, c.State = store, led{l, leads} }
+		return func(c *Config) {
+			c.Backend, c.State, c.Tuning.Young, c.Tuning.Notice = store, led{l, leads}, time.Nanosecond, time.Hour
+		}
 	}
 	a, b := w.work(t, "n1", l, shared(false)), w.work(t, "n2", l, shared(true))
 	content := random(t, 100_000)

@@ -20,6 +20,7 @@ type spaceGuard struct {
 	free    func() (uint64, error)
 	reserve uint64
 	since   atomic.Uint64 // bytes written since the last look
+	coming  coming
 }
 
 // check is nil if size more bytes may be written.

@@ -196,23 +196,45 @@ func homeOf(a netip.Addr) netip.Prefix {
 	return home
 }
 
-// IsHome reports whether somebody is logged in on this node from an address [TT-MSFS-6].
-func (srv *Server) IsHome(a netip.Addr) bool { return a.IsValid() && srv.sessions.isHome(homeOf(a)) }
-
-// isHome reports whether a session that has logged in comes from a place.
-func (r *registry) isHome(home netip.Prefix) bool {
+// HomeOf reports whether somebody is logged in on this node from an address, and who if all sessions from there are one user's; else 0 [TT-MSFS-6].
+func (srv *Server) HomeOf(a netip.Addr) (of protocol.UserID, is bool) {
+	if !a.IsValid() {
+		return 0, false
+	}
+	r := srv.sessions
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.homes[home] > 0
+	h := r.homes[homeOf(a)]
+	return h.user, h.sessions > 0
+}
+
+// home is a place from which sessions have logged in.
+type home struct {
+	sessions int32
+	user     protocol.UserID // whose they are; 0: of several users, until all have gone
 }
 
 // arrivedLocked counts a session at the place it comes from.
-func (r *registry) arrivedLocked(s *session) { r.homes[homeOf(s.addr)]++ }
+func (r *registry) arrivedLocked(s *session) {
+	place := homeOf(s.addr)
+	h := r.homes[place]
+	switch {
+	case h.sessions == 0:
+		h.user = s.user
+	case h.user != s.user:
+		h.user = 0
+	}
+	h.sessions++
+	r.homes[place] = h
+}
 
 // departedLocked is called for each session that arrivedLocked was called for.
 func (r *registry) departedLocked(s *session) {
-	home := homeOf(s.addr)
-	if r.homes[home]--; r.homes[home] <= 0 {
-		delete(r.homes, home)
+	place := homeOf(s.addr)
+	h := r.homes[place]
+	if h.sessions--; h.sessions <= 0 {
+		delete(r.homes, place)
+		return
 	}
+	r.homes[place] = h
 }

@@ -236,14 +236,25 @@ func TestIsHome(t *testing.T) {
 	}
 	check := func(a string, want bool) {
 		t.Helper()
-		if got := srv.IsHome(netip.MustParseAddr(a)); got != want {
+		if _, got := srv.HomeOf(netip.MustParseAddr(a)); got != want {
 			t.Errorf("%s: %v", a, got)
 		}
 	}
+	of := func(a string, want protocol.UserID) {
+		t.Helper()
+		if got, _ := srv.HomeOf(netip.MustParseAddr(a)); got != want {
+			t.Errorf("%s is the home of %d, want %d", a, got, want)
+		}
+	}
+	of("192.0.2.1", 0)
 	first := at("192.0.2.1", 1)
+	of("192.0.2.1", 1)
 	second := at("192.0.2.1", 2)
+	of("192.0.2.1", 0)
 	at("192.0.2.1", 2) // kicks the second
 	at("2001:db8::1", 3)
+	at("2001:db8::2", 3) // kicks that one
+	of("2001:db8::ffff", 3)
 	check("192.0.2.1", true)
 	check("::ffff:192.0.2.1", true)
 	check("192.0.2.2", false)
@@ -256,7 +267,9 @@ func TestIsHome(t *testing.T) {
 		srv.sessions.leave(srv.sessions.of(u)[0])
 	}
 	check("192.0.2.1", false)
-	if srv.IsHome(netip.Addr{}) || len(srv.sessions.homes) != 0 {
+	if _, is := srv.HomeOf(netip.Addr{}); is || len(srv.sessions.homes) != 0 {
 		t.Errorf("left: %v", srv.sessions.homes)
 	}
+	at("192.0.2.1", 4)
+	of("192.0.2.1", 4)
 }

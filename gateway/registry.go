@@ -31,10 +31,10 @@ type registry struct {
 	all       map[*session]struct{}
 	users     map[protocol.UserID][]*session // the slices are replaced, never changed
 	loggedIn  int
-	extended  int                  // of those logged in
-	strangers int                  // not logged in, and not waiting for that
-	addresses map[netip.Addr]int   // of the strangers
-	homes     map[netip.Prefix]int // where those logged in come from
+	extended  int                   // of those logged in
+	strangers int                   // not logged in, and not waiting for that
+	addresses map[netip.Addr]int    // of the strangers
+	homes     map[netip.Prefix]home // where those logged in come from
 	stopped   bool
 	draining  bool // nobody logs in any more
 
@@ -46,7 +46,7 @@ func newRegistry() *registry {
 		all:       make(map[*session]struct{}),
 		users:     make(map[protocol.UserID][]*session),
 		addresses: make(map[netip.Addr]int),
-		homes:     make(map[netip.Prefix]int),
+		homes:     make(map[netip.Prefix]home),
 	}
 }
 

@@ -34,25 +34,31 @@ type fakeStore struct {
 	drafts int
 	full   error // why nothing comes in
 	opened int
+
+	announced []announcement
+}
+
+// announcement is what Begin was called with.
+type announcement struct {
+	user protocol.UserID
+	size uint64
 }
 
 func newStore(t testing.TB) *fakeStore {
 	return &fakeStore{dir: t.TempDir(), blobs: make(map[protocol.BlobID]protocol.Blob)}
 }
 
-func (s *fakeStore) Room(protocol.UserID, uint64) error {
+func (s *fakeStore) Begin(_ context.Context, u protocol.UserID, size uint64) (Draft, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.full
-}
-
-func (s *fakeStore) Begin(context.Context) (Draft, error) {
+	s.announced = append(s.announced, announcement{u, size})
+	if s.full != nil {
+		return nil, s.full
+	}
 	f, err := os.CreateTemp(s.dir, "draft-*")
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.drafts++
 	return &fakeDraft{store: s, file: f, hash: sha256.New()}, nil
 }

@@ -113,15 +113,12 @@ func (h *Handler) takeForm(w http.ResponseWriter, r *http.Request) (b protocol.B
 	if r.ContentLength > most {
 		return b, "", badForm(formTooLarge, "%d bytes", r.ContentLength)
 	}
-	if err := h.cfg.Store.Room(0, uint64(max(r.ContentLength, 0))); err != nil {
-		return b, "", err
-	}
 	body := newPacedReader(w, http.MaxBytesReader(w, r.Body, most), h.cfg.Tuning.Stall)
 	part, name, err := filePart(multipart.NewReader(body, boundary))
 	if err != nil {
 		return b, "", err
 	}
-	b, err = h.takeFile(r.Context(), part, body)
+	b, err = h.takeFile(r, part, body)
 	return b, name, err
 }
 
@@ -175,8 +172,9 @@ func cutForm(err error) error {
 }
 
 // takeFile stores the content of a part.
-func (h *Handler) takeFile(ctx context.Context, part *multipart.Part, body *pacedReader) (protocol.Blob, error) {
-	in, err := newIntake(ctx, h.cfg.Store)
+func (h *Handler) takeFile(r *http.Request, part *multipart.Part, body *pacedReader) (protocol.Blob, error) {
+	owner := h.cfg.Owner(r.Context(), h.cfg.Client(r).Addr())
+	in, err := newIntake(r.Context(), h.cfg.Store, owner, min(uint64(max(r.ContentLength, 0)), h.cfg.MaxForm))
 	if err != nil {
 		return protocol.Blob{}, err
 	}
@@ -185,9 +183,9 @@ func (h *Handler) takeFile(ctx context.Context, part *multipart.Part, body *pace
 		return protocol.Blob{}, err
 	}
 	body.answerIn(h.cfg.Tuning.KeepWithin)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.Tuning.KeepWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Tuning.KeepWithin)
 	defer cancel()
-	return in.finish(ctx, 0, part.Header.Get("Content-Type"))
+	return in.finish(ctx, owner, part.Header.Get("Content-Type"))
 }
 
 // receive reads a part to its end, where the boundary stands: a form that was cut has none.

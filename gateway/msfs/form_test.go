@@ -11,6 +11,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -209,4 +210,38 @@ func newForm(contentType string, form []byte) *multipart.Reader {
 		return multipart.NewReader(bytes.NewReader(nil), "b")
 	}
 	return multipart.NewReader(bytes.NewReader(form), params["boundary"])
+}
+
+// [TT-MSFS-6]: what a form brings is that of the user who is at its address, if it is known; and it is announced before it comes, as uploads are.
+func TestOwners(t *testing.T) {
+	for _, owner := range []protocol.UserID{0, 7} {
+		w := newWorld(t, func(c *Config) {
+			c.Owner = func(_ context.Context, a netip.Addr) protocol.UserID {
+				if a != netip.MustParseAddr("192.0.2.7") {
+					t.Errorf("asked for %s", a)
+				}
+				return owner
+			}
+		})
+		content := []byte("some text")
+		form := formOf("a.txt", content)
+		code, path, _ := w.form("a.txt", content)
+		p, err := protocol.ParseBlobPath(path)
+		if err != nil || code != 0 {
+			t.Fatal(code, err)
+		}
+		if b, err := w.store.Blob(p.ID); err != nil || b.Owner != owner {
+			t.Errorf("owned by %d, %v", b.Owner, err)
+		}
+		url, _, err := w.handler.cfg.Tickets.Upload(9, "b.txt", 5, "", time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rsp, b := w.do("POST", url, nil, strings.NewReader("other")); rsp.StatusCode != 200 {
+			t.Fatalf("%s %s", rsp.Status, b)
+		}
+		if want := []announcement{{owner, uint64(len(form))}, {9, 5}}; !slices.Equal(w.store.announced, want) {
+			t.Errorf("announced %v, want %v", w.store.announced, want)
+		}
+	}
 }

@@ -23,8 +23,8 @@ type intake struct {
 	size  uint64 // bytes that came in
 }
 
-func newIntake(ctx context.Context, s Store) (*intake, error) {
-	d, err := s.Begin(ctx)
+func newIntake(ctx context.Context, s Store, u protocol.UserID, size uint64) (*intake, error) {
+	d, err := s.Begin(ctx, u, size)
 	if err != nil {
 		return nil, err
 	}

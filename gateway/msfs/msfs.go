@@ -24,6 +24,8 @@ type Config struct {
 	Base func() string
 	// Legacy says whether a client at an address may send forms and fetch by bare paths; nil: everybody may [TT-MSFS-6].
 	Legacy func(context.Context, netip.Addr) bool
+	// Owner is who is logged in from an address, if that is one user: what forms from there bring counts as his; nil, or user 0: as nobody's.
+	Owner func(context.Context, netip.Addr) protocol.UserID
 	// Active says whether a user may use addresses that were made for him; nil: everybody may [TT-MEDIA-2].
 	Active func(protocol.UserID) bool
 	// Client is where a request comes from; nil: RemoteAddr.
@@ -61,6 +63,9 @@ func (c *Config) complete() error {
 	}
 	if c.Legacy == nil {
 		c.Legacy = func(context.Context, netip.Addr) bool { return true }
+	}
+	if c.Owner == nil {
+		c.Owner = func(context.Context, netip.Addr) protocol.UserID { return 0 }
 	}
 	if c.Active == nil {
 		c.Active = func(protocol.UserID) bool { return true }

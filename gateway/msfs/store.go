@@ -13,10 +13,9 @@ var ErrNoSpace = errors.New("the disk is full")
 
 // Store keeps content.
 type Store interface {
-	// Room says why a user may not bring so many bytes more: CodeQuota, or ErrNoSpace. User 0 is nobody in particular.
-	Room(u protocol.UserID, size uint64) error
-	// Begin starts content that comes in.
-	Begin(ctx context.Context) (Draft, error)
+	// Begin starts content of a user's that comes in, so many bytes, 0 if that is not known, or says why he may not bring it: CodeQuota, ErrNoSpace, CodeForbidden.
+	// User 0 is nobody in particular.
+	Begin(ctx context.Context, u protocol.UserID, size uint64) (Draft, error)
 	// Keep makes a draft a blob: when it returns, the content is safe and recorded. Type, dimensions and owner are the caller's, the rest is filled in.
 	// The draft is over in any case.
 	Keep(ctx context.Context, d Draft, b protocol.Blob) (protocol.Blob, error)

@@ -304,7 +304,14 @@ func (h *Handler) Forget(ids []protocol.BlobID) {
 	if h.thumbs == nil {
 		return
 	}
-	h.thumbs.retain(func(id protocol.BlobID) bool { return !slices.Contains(ids, id) })
+	gone := make(map[protocol.BlobID]struct{}, len(ids)) // there may be a thousand, for tens of thousands of files
+	for _, id := range ids {
+		gone[id] = struct{}{}
+	}
+	h.thumbs.retain(func(id protocol.BlobID) bool {
+		_, is := gone[id]
+		return !is
+	})
 }
 
 // Compare is Forget for all blobs that the store does not know: after a start, or when it is not known which went.

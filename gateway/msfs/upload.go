@@ -279,10 +279,7 @@ func (h *Handler) begin(ctx context.Context, p *upload) error {
 	if p.in != nil {
 		return nil
 	}
-	if err := h.cfg.Store.Room(p.ticket.User, p.ticket.Size); err != nil {
-		return err
-	}
-	in, err := newIntake(ctx, h.cfg.Store)
+	in, err := newIntake(ctx, h.cfg.Store, p.ticket.User, p.ticket.Size)
 	if err != nil {
 		return err
 	}

@@ -21,10 +21,10 @@ type Store interface {
 
 // Blobs keeps the content of files that wait.
 type Blobs interface {
-	// Room is nil if a user may store size bytes more; CodeQuota or CodeUnavailable otherwise.
+	// Room is nil if a user may store size bytes more; CodeQuota, CodeForbidden or CodeUnavailable otherwise.
 	Room(u protocol.UserID, size uint64) error
-	// Begin starts a file that comes in.
-	Begin(ctx context.Context) (Draft, error)
+	// Begin starts a file of a user's that comes in, and refuses what Room refuses. It takes its room until it is over.
+	Begin(ctx context.Context, u protocol.UserID, size uint64) (Draft, error)
 	// Open reads one, wherever it is.
 	Open(ctx context.Context, id protocol.BlobID) (io.ReadSeekCloser, error)
 }

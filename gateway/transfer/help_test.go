@@ -33,8 +33,11 @@ type world struct {
 	drafts  int   // that are open
 	down    int   // commands that find no leader
 	room    error // what Room says
+	noRoom  error // what Begin says
 	full    error // what Write says
 	empty   bool  // content is not kept
+
+	announced []announcement // what Begin was called with
 }
 
 func newWorld() *world {
@@ -75,11 +78,21 @@ func (w *world) Execute(_ context.Context, cmd protocol.Command) (any, error) {
 	return nil, nil
 }
 
+// announcement is what is said of a file before it comes.
+type announcement struct {
+	user protocol.UserID
+	size uint64
+}
+
 func (w *world) Room(protocol.UserID, uint64) error { return w.room }
 
-func (w *world) Begin(context.Context) (Draft, error) {
+func (w *world) Begin(_ context.Context, u protocol.UserID, size uint64) (Draft, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.announced = append(w.announced, announcement{u, size})
+	if w.noRoom != nil {
+		return nil, w.noRoom
+	}
 	w.drafts++
 	return &draft{w: w, sum: sha256.New()}, nil
 }

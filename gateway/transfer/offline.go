@@ -64,7 +64,7 @@ func (e *Engine) begin(t *task) error {
 	if t.draft != nil {
 		return nil
 	}
-	d, err := e.blobs.Begin(e.life)
+	d, err := e.blobs.Begin(e.life, t.from, uint64(t.size))
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}

@@ -3,6 +3,7 @@ package transfer
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -399,6 +400,24 @@ func TestOffer(t *testing.T) {
 	})
 }
 
+// Whose a file is and how large it will be is said before its first byte is asked for: if others have taken the room since it was offered, nothing is.
+func TestAnnounced(t *testing.T) {
+	play(t, Limits{}, func(s *stage) {
+		task := s.offer(segment+9, false)
+		c := s.login(1, task, uploader)
+		c.pushes(task, content(segment+9), 0, segment)
+		if want := []announcement{{1, segment + 9}}; !slices.Equal(s.w.announced, want) {
+			t.Errorf("announced %v, want %v", s.w.announced, want)
+		}
+		c.close()
+		s.w.noRoom = protocol.Errorf(protocol.CodeQuota, "others have taken it")
+		task = s.offer(segment, false)
+		c = s.login(1, task, uploader)
+		c.expect(pdu.CmdFileState, 0, state(pb.ClientFileState_CLIENT_FILE_CANCEL, task, 1))
+		c.ends()
+	})
+}
+
 // A node that leaves ends what is under way, and takes no more.
 func TestStop(t *testing.T) {
 	play(t, Limits{}, func(s *stage) {
@@ -406,6 +425,7 @@ func TestStop(t *testing.T) {
 		c := s.login(1, task, uploader)
 		c.pushes(task, content(2*segment), 0, segment)
 		from := s.login(1, s.offer(9, true), sender)
+		synctest.Wait() // the block was taken, and the next one is asked for
 		s.e.stop()
 		c.expect(pdu.CmdFilePullReq, 0, pullOf(task, 1, modeOffline, segment, segment))
 		c.ends()

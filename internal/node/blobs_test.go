@@ -27,7 +27,7 @@ func TestBlobsOfTwoNodes(t *testing.T) {
 	defer stopNode(t, b)
 
 	content := []byte(strings.Repeat("picture", 100_000))
-	draft, err := b.blobs.Begin(t.Context())
+	draft, err := b.blobs.Begin(t.Context(), 0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

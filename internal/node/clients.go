@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"teamtalk/gateway/msfs"
 	"teamtalk/gateway/transfer"
 	"teamtalk/gateway/transport"
 	"teamtalk/gateway/transport/longpoll"
@@ -156,7 +157,7 @@ func (n *Node) makeHandlers() error {
 	if err != nil {
 		return err
 	}
-	n.clients.http = publicMux(login, n.clients.ws, n.clients.polls, page.Mount, n.mountMedia, n.mountTransfer)
+	n.clients.http = msfs.Pages(n.cfg.Public.Origins, publicMux(login, n.clients.ws, n.clients.polls, page.Mount, n.mountMedia, n.mountTransfer))
 	return nil
 }
 

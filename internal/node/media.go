@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,7 @@ func (n *Node) buildMedia() error {
 		return err
 	}
 	handler, err := msfs.New(msfs.Config{
-		Store: contentStore{n.blobs, n.store}, Tickets: tickets, Base: n.mediaBase, Legacy: n.mayUseMedia(), Active: n.isActive, Client: n.cfg.Proxies.Client,
+		Store: contentStore{n.blobs, n.store}, Tickets: tickets, Base: n.mediaBase, Legacy: n.mayUseMedia(), Owner: n.clients.media.ownerOf, Active: n.isActive, Client: n.cfg.Proxies.Client,
 		MaxUpload: uint64(n.cfg.Files.MaxUpload), MaxForm: n.cfg.maxForm(), Thumbs: filepath.Join(n.cfg.Data, thumbsDir),
 		Log: n.log, Registerer: n.registry,
 	})
@@ -209,14 +210,9 @@ type contentStore struct {
 	state  *state.Store
 }
 
-// Room says why so much may not come in.
-func (c contentStore) Room(u protocol.UserID, size uint64) error {
-	return noSpace(c.keeper.Room(u, size))
-}
-
 // Begin starts content that comes in.
-func (c contentStore) Begin(ctx context.Context) (msfs.Draft, error) {
-	d, err := c.keeper.Begin(ctx)
+func (c contentStore) Begin(ctx context.Context, u protocol.UserID, size uint64) (msfs.Draft, error) {
+	d, err := c.keeper.Begin(ctx, u, size)
 	if err != nil {
 		return nil, noSpace(err)
 	}
@@ -297,15 +293,37 @@ type home struct {
 // isHome reports whether somebody is logged in from an address, on any node: the servers that are told of may be of two nodes.
 func (m *media) isHome(ctx context.Context, a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
-	if m.node.gateway.IsHome(a) {
+	if _, is := m.node.gateway.HomeOf(a); is {
 		return true
 	}
 	if known, is := m.homes.known(a, time.Now()); known {
 		return is
 	}
-	is := m.askHomes(ctx, a)
+	is := false
+	m.askHomes(ctx, a, func(protocol.UserID) bool {
+		is = true
+		return false // the others need not answer any more
+	})
 	m.homes.note(a, is, time.Now())
 	return is
+}
+
+// ownerOf is the user who is logged in from an address, on whichever node; 0 if nobody is, or several are: what forms bring has to count as somebody's, and
+// their clients don't say whose [TT-MSFS-6].
+func (m *media) ownerOf(ctx context.Context, a netip.Addr) protocol.UserID {
+	a = a.Unmap().WithZone("")
+	owner, isKnown := m.node.gateway.HomeOf(a)
+	if isKnown && owner == 0 {
+		return 0
+	}
+	m.askHomes(ctx, a, func(u protocol.UserID) bool {
+		if isKnown && owner != u {
+			u = 0
+		}
+		owner, isKnown = u, true
+		return owner != 0
+	})
+	return owner
 }
 
 // placeOf is what is remembered of an address: of IPv6 the network, as sessions are counted [TT-MSFS-6], or one machine could have the others asked for ever.
@@ -338,16 +356,17 @@ func (h *homes) note(a netip.Addr, is bool, now time.Time) {
 	h.until[placeOf(a)] = home{is, now.Add(for_)}
 }
 
-// askHomes asks the other nodes whether somebody is logged in there from an address.
-func (m *media) askHomes(ctx context.Context, a netip.Addr) bool {
+// askHomes asks the other nodes whether somebody is logged in there from an address, and calls found for each that says so, with the user if there is one only, as
+// long as found wants more.
+func (m *media) askHomes(ctx context.Context, a netip.Addr, found func(protocol.UserID) bool) {
 	mesh := m.node.peering.mesh.Load()
 	if mesh == nil {
-		return false
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	payload, _ := a.MarshalBinary() // addresses always can
-	answers := make(chan bool)
+	answers := make(chan []byte)
 	asked := 0
 	for node, isUp := range (blobNodes{m.node}).Others() {
 		if !isUp {
@@ -356,17 +375,35 @@ func (m *media) askHomes(ctx context.Context, a netip.Addr) bool {
 		asked++
 		go func() { // ends with ctx; waited for below
 			b, err := mesh.Call(ctx, node, peers.LaneControl, methodHome, payload)
-			answers <- err == nil && len(b) == 1 && b[0] == 1
+			if err != nil {
+				b = nil
+			}
+			answers <- b
 		}()
 	}
-	is := false
+	more := true
 	for range asked {
-		if <-answers {
-			is = true
-			cancel() // the others need not answer any more
+		if u, is := decodeHome(<-answers); is && more {
+			if more = found(u); !more {
+				cancel()
+			}
 		}
 	}
-	return is
+}
+
+// encodeHome is the answer of a node from which somebody is logged in at an address: 1 and the user in 4 bytes; else 0.
+func encodeHome(of protocol.UserID, is bool) []byte {
+	if !is {
+		return []byte{0}
+	}
+	return binary.BigEndian.AppendUint32([]byte{1}, uint32(of))
+}
+
+func decodeHome(b []byte) (of protocol.UserID, is bool) {
+	if len(b) != 5 || b[0] != 1 {
+		return 0, false
+	}
+	return protocol.UserID(binary.BigEndian.Uint32(b[1:])), true
 }
 
 // serveHome answers another node.
@@ -375,8 +412,5 @@ func (n *Node) serveHome(payload []byte) ([]byte, error) {
 	if err := a.UnmarshalBinary(payload); err != nil || !a.IsValid() {
 		return nil, protocol.Errorf(protocol.CodeInvalid, "no address")
 	}
-	if n.gateway.IsHome(a) {
-		return []byte{1}, nil
-	}
-	return []byte{0}, nil
+	return encodeHome(n.gateway.HomeOf(a)), nil
 }

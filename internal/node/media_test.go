@@ -286,7 +286,7 @@ func TestSignedUpload(t *testing.T) {
 // [TT-MSFS-6]: whoever is logged in on one node may use the other one; what one stores, the other sends.
 func TestPicturesOfTwoNodes(t *testing.T) {
 	cfg := testConfig(t, t.TempDir(), nil)
-	cfg.Demo = DemoConfig{Users: 1, Password: "12345"}
+	cfg.Demo = DemoConfig{Users: 2, Password: "12345"}
 	a := startNode(t, cfg)
 	defer stopNode(t, a)
 	token, err := a.peering.manager.Load().Token(time.Hour)
@@ -313,8 +313,58 @@ func TestPicturesOfTwoNodes(t *testing.T) {
 	} else if status, body := post(t, "http://"+b.Addresses()["http"]+up.URLs[0], "", strings.NewReader("x")); status != 200 {
 		t.Errorf("an address of the other node: %d %s", status, body)
 	}
+	p, err := protocol.ParseBlobPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stored, _, err := b.store.Blob(p.ID); err != nil || stored.Owner != 1 { // whose session is at the other node
+		t.Errorf("it counts as that of user %d: %v", stored.Owner, err)
+	}
+	second := loginLegacy(t, b, "user2")
+	defer second.conn.Close()
+	for _, n := range []*Node{a, b} {
+		if got := n.clients.media.ownerOf(t.Context(), netip.MustParseAddr("127.0.0.1")); got != 0 {
+			t.Errorf("with two users at the same address what comes from there is user %d's", got)
+		}
+	}
 	if _, err := b.serveHome([]byte("x")); protocol.CodeOf(err) != protocol.CodeInvalid {
 		t.Errorf("a question that is none: %v", err)
+	}
+}
+
+// What nodes of before don't know is refused before anything is sent, with the word to upgrade them.
+func TestContentIsNotStoredYet(t *testing.T) {
+	cfg := testConfig(t, t.TempDir(), map[string]string{"cluster.highest_level": "3", "files.legacy_access": "open"})
+	cfg.Demo = DemoConfig{Users: 2, Password: "12345"}
+	n := startNode(t, cfg)
+	defer stopNode(t, n)
+	refused := func(what string, err error) {
+		t.Helper()
+		if protocol.CodeOf(err) != protocol.CodeForbidden || !strings.Contains(err.Error(), "upgrade all nodes") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := n.clients.media.Upload(1, "a.png", 100, "image/png")
+	refused("an address", err)
+	_, _, err = n.transfers().Offer(t.Context(), 1, 2, "f", 100, false)
+	refused("a file", err)
+	tickets, err := n.clients.media.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, _, err := tickets.Upload(1, "a.png", 100, "image/png", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + n.Addresses()["http"]
+	if status, body := post(t, base+made, "", strings.NewReader("x")); status != 403 || !strings.Contains(string(body), "upgrade all nodes") {
+		t.Errorf("a piece at an address of another node: %d %s", status, body)
+	}
+	if code, _ := uploadForm(t, base+"/", "a.png", pictureOf(t, 50)); code != 14 {
+		t.Errorf("a form: %d", code)
+	}
+	if left := filesBelow(t, n.cfg.blobsDir()); left > 0 {
+		t.Errorf("%d files are left", left)
 	}
 }
 
@@ -331,6 +381,16 @@ func TestHomes(t *testing.T) {
 			if known, got := h.known(a, now.Add(after)); known != want || known && got != is {
 				t.Errorf("%v after %v: known %v, is %v", is, after, known, got)
 			}
+		}
+	}
+	for _, of := range []protocol.UserID{0, 7, ^protocol.UserID(0)} {
+		if got, is := decodeHome(encodeHome(of, true)); !is || got != of {
+			t.Errorf("user %d became %d, %v", of, got, is)
+		}
+	}
+	for _, b := range [][]byte{nil, {}, {0}, {1}, {2, 0, 0, 0, 1}, encodeHome(7, false)} {
+		if _, is := decodeHome(b); is {
+			t.Errorf("%v is a yes", b)
 		}
 	}
 	h.note(netip.MustParseAddr("2001:db8::1"), true, now)

@@ -69,8 +69,8 @@ func (n *Node) taskTicket(r *http.Request) (transfer.Ticket, error) {
 type fileBlobs struct{ *blobs.Keeper }
 
 // Begin starts a file that comes in.
-func (b fileBlobs) Begin(ctx context.Context) (transfer.Draft, error) {
-	d, err := b.Keeper.Begin(ctx)
+func (b fileBlobs) Begin(ctx context.Context, u protocol.UserID, size uint64) (transfer.Draft, error) {
+	d, err := b.Keeper.Begin(ctx, u, size)
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,16 @@ func (q *Queries) blobsBefore(index bucketID, before protocol.Time, limit int) (
 	return blobs, err
 }
 
+// MayStore is CodeForbidden as long as PutBlob is refused because of the cluster's level, so that nobody brings for nothing what can't be recorded.
+func (q *Queries) MayStore() error {
+	return q.view(func(t *txn) error {
+		if t.media() {
+			return nil
+		}
+		return forbidden("pictures and files are stored once every node of the cluster runs a version that knows them, and may use it: upgrade all nodes")
+	})
+}
+
 // BlobUsage is how many bytes the blobs have that a user brought, and how many all have, those of other offices of which there is a copy here among them.
 // Copies on further nodes don't count.
 func (q *Queries) BlobUsage(user protocol.UserID) (mine, all uint64, err error) {
@@ -106,8 +116,8 @@ func (q *Queries) BlobUsage(user protocol.UserID) (mine, all uint64, err error) 
 	return mine, all, err
 }
 
-// MaySeeBlob reports whether a peer may have a blob: it was told of it by a message, a file offered or the picture of somebody it was told of, that is still there, or it
-// is that peer's own; and the rules of the link allow files [FED-FILE-2].
+// MaySeeBlob reports whether a peer may have a blob: it was told of it by a message, a file offered or the picture of somebody or of a group that it was told of, that is still there,
+// or it is that peer's own; and the rules of the link allow files [FED-FILE-2].
 func (q *Queries) MaySeeBlob(peer [16]byte, id protocol.BlobID) (may bool, err error) {
 	err = q.view(func(t *txn) error {
 		a, err := openAbroad(t)
@@ -126,16 +136,8 @@ func (q *Queries) MaySeeBlob(peer [16]byte, id protocol.BlobID) (may bool, err e
 		if may = hasPrefix(key, prefix); may {
 			return nil
 		}
-		prefix = blobKey(id, []byte{showsAvatar})
-		return t.scan(bShower, prefix, prefix, func(key, _ []byte) (bool, error) {
-			u, err := idOf[protocol.UserID](key[len(prefix):])
-			if err != nil {
-				return true, badRow(bShower, key, err)
-			}
-			told := refKey(peer, aliasUser, uint32(u))
-			may = t.row(bTold, told[:]) != nil
-			return may, nil
-		})
+		may, err = t.maySeePicture(peer, a.peers[peer].Out, &row.Blob, id)
+		return err
 	})
 	return may, err
 }

@@ -153,7 +153,13 @@ func TestMediaLevel(t *testing.T) {
 			t.Errorf("%d rows in %s", count, id.name())
 		}
 	}
+	if err := n.MayStore(); protocol.CodeOf(err) != protocol.CodeForbidden || !strings.Contains(err.Error(), "upgrade all nodes") {
+		t.Errorf("content may be brought: %v", err)
+	}
 	n.do(&protocol.RaiseLevel{To: levelMedia})
+	if err := n.MayStore(); err != nil {
+		t.Error(err)
+	}
 	if b, err := n.m.propose(c); err != nil || b[1] != sendBlobsVersion {
 		t.Errorf("a message is proposed with version %d, %v", b[1], err)
 	}
