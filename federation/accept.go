@@ -147,12 +147,46 @@ func (m *Manager) helloFor(own *self, peer fed.ClusterID) (fed.Hello, error) {
 	for _, l := range lanes {
 		h.PeerEpoch = max(h.PeerEpoch, l.EpochIn)
 	}
+	refused, err := m.refusals(peer, h.PeerEpoch) // later than the cursors: what they hold of it is among it
+	if err != nil {
+		return h, err
+	}
 	for _, l := range lanes {
 		if l.EpochIn == h.PeerEpoch && l.In > 0 {
-			h.Cursors = append(h.Cursors, fed.Cursor{Lane: l.Lane, Sequence: l.In})
+			c := fed.Cursor{Lane: l.Lane, Sequence: l.In}
+			for at := range refused {
+				if at.lane == l.Lane {
+					c.Refused = max(c.Refused, at.seq)
+				}
+			}
+			h.Cursors = append(h.Cursors, c)
 		}
 	}
 	return h, nil
+}
+
+// slot is the place of an event in a lane of a peer's.
+type slot struct {
+	lane fed.Lane
+	seq  uint64
+}
+
+// mostRefusals is how many refusals are told again: those of the events that a peer may have on its way in a lane, and as many again.
+const mostRefusals = 2 * windowEvents
+
+// refusals are the newest refusals of a peer's events in an epoch of its outbox: it may not have heard of them before the link broke.
+func (m *Manager) refusals(peer fed.ClusterID, epoch uint64) (map[slot]*protocol.Refusal, error) {
+	letters, err := m.cfg.State.DeadLetters(peer, mostRefusals)
+	if err != nil {
+		return nil, err
+	}
+	all := map[slot]*protocol.Refusal{}
+	for _, d := range letters {
+		if d.Inbound && d.Epoch == epoch {
+			all[slot{d.Lane, d.Sequence}] = &protocol.Refusal{Sequence: d.Sequence, Code: d.Code, Text: d.Text}
+		}
+	}
+	return all, nil
 }
 
 // readPeer is what the state has of a cluster; nil: nothing.

@@ -88,10 +88,8 @@ func newReal(t *testing.T) *pairing {
 
 func (r *pairing) meet(endpoint, proxy string) {
 	r.b.publish(fed.Manifest{Endpoints: []string{endpoint}})
-	befriend(r.a, r.b)
-	if proxy != "" {
-		r.a.rule(r.b, func(p *fed.Peer) { p.Proxy = proxy })
-	}
+	r.a.rule(r.b, func(p *fed.Peer) { p.Proxy = proxy }) // from the beginning: a link that is up without one stays
+	r.b.rule(r.a, func(*fed.Peer) {})
 }
 
 // talk has both say something, and checks by which transport it went.

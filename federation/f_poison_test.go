@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"teamtalk/federation"
+	"teamtalk/internal/simnet"
 	"teamtalk/protocol"
 	"teamtalk/protocol/fed"
 )
@@ -191,4 +194,84 @@ func TestF6KickRacesPost(t *testing.T) {
 		}
 		g.judge()
 	})
+}
+
+// TestF5RefusalOnALostLine: that an event is refused is told when the line breaks before that has been heard, be it that either side's node dies of it: its author is never told that it
+// was delivered [F5] [F3] [FED-IN-2].
+func TestF5RefusalOnALostLine(t *testing.T) {
+	for name, dies := range map[string]func(a, b *town) []*town{
+		"the line":     func(_, _ *town) []*town { return nil },
+		"the receiver": func(_, b *town) []*town { return []*town{b} },
+		"the sender":   func(a, _ *town) []*town { return []*town{a} },
+		"both":         func(a, b *town) []*town { return []*town{a, b} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				g := newGlobe(t, 2)
+				a, b := g.towns[0], g.towns[1]
+				ann, bob, left := person{a, 0}, person{b, 0}, person{b, 3}
+				g.mustSay(ann, left)
+				g.mustSay(ann, bob)
+				g.settle(time.Minute)
+				b.do(&protocol.EditUser{User: left.id(), Status: new(protocol.StatusLeft)})
+				var swallowed atomic.Int32
+				b.tap.set(func(f *fed.Frame) bool {
+					if f.Kind == fed.KindReject {
+						swallowed.Add(1)
+					}
+					return f.Kind != fed.KindReject && f.Kind != fed.KindAck
+				})
+				var poison []*said
+				for range 3 {
+					g.mustSay(ann, left).mayFail = true
+					poison = append(poison, g.said[len(g.said)-1])
+					g.mustSay(ann, bob)
+				}
+				g.until("all are refused, which nobody hears", time.Minute, 5*time.Millisecond, func() error {
+					if n := swallowed.Load(); n < 3 {
+						return fmt.Errorf("%d of 3", n)
+					}
+					return nil
+				})
+				died := dies(a, b)
+				for _, o := range died {
+					o.strike()
+				}
+				b.tap.set(nil)
+				g.net.Cut(simnet.Reset)
+				g.pass(2 * time.Second)
+				for _, o := range died {
+					o.begin()
+				}
+				g.settle(time.Minute)
+				for _, s := range poison {
+					if got := a.fate(s.at).State; got != fed.StateUndeliverable {
+						t.Errorf("of what was refused the author is told %d", got)
+					}
+				}
+				again := a.life().manager // a line that breaks later tells nothing anew, and sends nothing again
+				before := sentBy(t, again)
+				g.net.Cut(simnet.Reset)
+				g.pass(10 * time.Second)
+				g.settle(time.Minute)
+				if n := sentBy(t, again) - before; n != 0 {
+					t.Errorf("%d events were sent again", n)
+				}
+				g.judge()
+			})
+		})
+	}
+}
+
+// sentBy is how many events a manager has sent.
+func sentBy(t *testing.T, m *federation.Manager) (n uint64) {
+	t.Helper()
+	status, err := m.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range status.Links {
+		n += l.Sent
+	}
+	return n
 }

@@ -2,6 +2,7 @@ package federation_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -185,4 +186,64 @@ func TestF4LostSilently(t *testing.T) {
 		}
 		g.said = nil
 	})
+}
+
+// TestF4Offers: files that were offered since the backup, by the office that lost its disk and to it, wait again on both sides when it is back, however long ago they were acknowledged,
+// each once [F4] [FED-EP-1] [FED-FILE-3].
+func TestF4Offers(t *testing.T) {
+	for _, lost := range []int{0, 1} {
+		t.Run(fmt.Sprint("office ", lost), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				g := newGlobe(t, 2)
+				a, b := g.towns[0], g.towns[1]
+				ann, ben := person{a, 0}, person{b, 0}
+				blob := protocol.BlobID{7}
+				for _, o := range g.towns {
+					o.do(&protocol.RaiseLevel{To: 4})
+				}
+				a.do(&protocol.PutBlob{Blob: protocol.Blob{ID: blob, Size: 10, Type: "text/plain"}, Node: "n1"})
+				offer := func(task string) {
+					a.do(&protocol.AddOfflineFile{File: protocol.OfflineFile{From: ann.id(), To: ben.seenAt(a), TaskID: task, Name: "f", Size: 10, Blob: blob}})
+				}
+				waiting := func(o *town, u protocol.UserID) (tasks []string) {
+					files, err := o.life().store.OfflineFiles(u)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, f := range files {
+						tasks = append(tasks, f.TaskID)
+					}
+					return tasks
+				}
+				offer("before")
+				g.settle(time.Minute)
+				o := g.towns[lost]
+				backup, index := o.backup(), o.logged()
+				for _, task := range []string{"lost", "taken"} {
+					offer(task)
+				}
+				g.mustSay(ann, ben)
+				g.settle(time.Minute)
+				b.do(&protocol.DeleteOfflineFile{Actor: ben.id(), From: ann.seenAt(b), To: ben.id(), TaskID: "taken"})
+				g.idle(26 * time.Hour)
+				g.disaster(o, backup, index)
+				o.goOn()
+				g.pass(2 * time.Minute)
+				g.settle(time.Minute)
+				want := []string{"before", "lost"}
+				if lost == 1 { // that he has taken one only the lost disk knew
+					want = []string{"before", "lost", "taken"}
+				}
+				if got := waiting(b, ben.id()); !slices.Equal(got, want) {
+					t.Errorf("for him there wait %q, want %q", got, want)
+				}
+				if got := waiting(a, ben.seenAt(a)); !slices.Equal(got, want) {
+					t.Errorf("at its origin there wait %q, want %q", got, want)
+				}
+				if may, err := a.life().store.MaySeeBlob(b.papers.id, blob); err != nil || !may {
+					t.Errorf("the content may be fetched: %t, %v", may, err)
+				}
+			})
+		})
+	}
 }

@@ -25,6 +25,8 @@ type intake struct {
 	author allowances
 	held   atomic.Int64 // of the Manager's room
 	begun  atomic.Int64 // of what the Manager lets be committed at a time
+	// refused is what the peer may not have heard of before the link began. It is read when something comes again: what former links had begun to execute is committed by then.
+	refused func() (map[slot]*protocol.Refusal, error)
 
 	lanes [fed.LaneLast + 1]*laneIn // made when something comes; of the reading goroutine
 }
@@ -339,13 +341,19 @@ func (l *link) settle(ctx context.Context, lane fed.Lane, r *receipt) (uint64, e
 		return 0, fmt.Errorf("commit event %d of lane %d: %w", r.seq, lane, err)
 	}
 	result, _ := got.(protocol.ReceiveResult)
+	why := result.Refused
 	if result.Repeated {
 		l.tally.repeated.Add(1)
+		refused, err := l.in.refused()
+		if err != nil {
+			return 0, fmt.Errorf("read what was refused: %w", err)
+		}
+		why = refused[slot{lane, r.seq}]
 	}
 	if result.Gap != nil {
 		wake(l.asks.gaps)
 	}
-	if why := result.Refused; why != nil {
+	if why != nil {
 		l.tally.refusal(why.Code)
 		l.log.Warn("an event of a peer is not accepted", "lane", lane, "sequence", r.seq, "code", why.Code.String(), "reason", why.Text)
 		reject := fed.Reject{Epoch: l.hello.Epoch, Lane: lane, Sequence: r.seq, Code: why.Code, Text: why.Text}

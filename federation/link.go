@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,7 @@ func (k *keeper) newLink(w Wire, own *self, h *hello, cert shown, dialled bool) 
 		done: make(chan struct{})}
 	l.clock.probe, l.clock.pings = make(chan struct{}, 1), make(chan pinged, 4)
 	l.in.author.init(k.m.cfg.Limits)
+	l.in.refused = sync.OnceValues(func() (map[slot]*protocol.Refusal, error) { return k.m.refusals(k.peer, h.Epoch) })
 	l.clock.heard.Store(time.Now().UnixNano())
 	return l
 }

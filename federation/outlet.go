@@ -63,7 +63,8 @@ func (o *outlet) stop() {
 }
 
 // begin takes up where the peer's cursors are. One that is beyond what was ever sent means that this side lost some of its state [FED-EP-2]; one that is below
-// what was acknowledged, that the peer did: then what is kept is sent again [FED-EP-1].
+// what was acknowledged, that the peer did: then what is kept is sent again [FED-EP-1]. Where the peer has refused something that is not noted here, what follows what is noted is
+// sent again: it answers with the refusal [FED-IN-2].
 func (l *link) begin() error {
 	own, err := l.state.FedLanes(l.peer)
 	if err != nil {
@@ -72,10 +73,10 @@ func (l *link) begin() error {
 	if l.hello.PeerEpoch > l.own.identity.Epoch {
 		return errStateLost
 	}
-	cursors := map[fed.Lane]uint64{}
+	cursors := map[fed.Lane]fed.Cursor{}
 	if l.hello.PeerEpoch == l.own.identity.Epoch {
 		for _, c := range l.hello.Cursors {
-			cursors[c.Lane] = c.Sequence
+			cursors[c.Lane] = c
 		}
 	}
 	o := &l.out
@@ -89,12 +90,15 @@ func (l *link) begin() error {
 		if lane.EpochIn > l.hello.Epoch {
 			return errPeerLostState
 		}
-		there := cursors[lane.Lane]
+		there := cursors[lane.Lane].Sequence
+		if cursors[lane.Lane].Refused > lane.Acked {
+			there = min(there, lane.Acked)
+		}
 		sent[lane.Lane] = lane.Sent
 		o.lanes[lane.Lane] = sending{next: there + 1, acked: there, noted: lane.Acked, kept: lane.Acked}
 	}
-	for lane, seq := range cursors {
-		if lane.Durable() && seq > sent[lane] {
+	for lane, c := range cursors {
+		if lane.Durable() && c.Sequence > sent[lane] {
 			return errStateLost
 		}
 	}

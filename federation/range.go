@@ -78,7 +78,7 @@ func (l *link) answerRanges(ctx context.Context) error {
 // page reads what the peer may be missing: events of this cluster's get its signature, those of the peer's have theirs.
 func (l *link) page(q *fed.GetRange) (p fed.RangePage, err error) {
 	if q.Group.IsZero() {
-		if !l.record.Out.Has(fed.AllowDirect) {
+		if l.record.Out&(fed.AllowDirect|fed.AllowFiles) == 0 {
 			return p, protocol.Errorf(protocol.CodeForbidden, "the rules of the link don't allow it")
 		}
 		h, err := l.state.FedSince(l.peer, q.Since, q.After, rangeEvents, rangeBytes)
@@ -228,12 +228,8 @@ func (l *link) gaps() ([]fed.Gap, error) {
 
 // reconcile asks the peer for what went to and fro since this cluster's state was saved, and for the groups that it orders. All of it may be known already.
 func (l *link) reconcile(ctx context.Context) error {
-	since, err := l.lostSince()
-	if err != nil {
-		return err
-	}
-	l.log.Info("this cluster was restored: the peer is asked for what was lost", "since", since.Std())
-	q := fed.GetRange{Since: since}
+	l.log.Info("this cluster was restored: the peer is asked for what was lost")
+	q := fed.GetRange{} // since ever: what is here is known by its event ids, and clocks are not to be trusted with what is lost
 	for range maxRangePages {
 		p, err := l.ask(ctx, q)
 		if protocol.CodeOf(err) == protocol.CodeForbidden {
@@ -383,6 +379,3 @@ func (l *link) verifyHistory(ctx context.Context, e *fed.SignedEvent) (seq uint6
 	}
 	return post.Seq, l.verifyInner(ctx, origin, &post.Inner, func() error { return nil })
 }
-
-// lostSince is when what this cluster has of before it was restored ends, with room for clocks that differ.
-func (l *link) lostSince() (protocol.Time, error) { return 0, nil }

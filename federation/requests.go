@@ -67,15 +67,22 @@ func (m *Manager) askForChange(ctx context.Context, c *changeCall) error {
 			if err != nil {
 				return err
 			}
-			ask.Profiles[i] = profileOf(&who)
+			ask.Profiles[i] = m.profileOf(&who)
 		}
 	}
 	_, err = m.ask(ctx, hub.Cluster, fed.Request{Author: c.Actor, Change: &ask})
 	return err
 }
 
-func profileOf(u *protocol.User) fed.Profile {
-	return fed.Profile{Login: u.Name, Nick: u.Nick, Avatar: u.Avatar, Gender: u.Gender, Sign: u.Sign, Left: u.Status == protocol.StatusLeft, Updated: u.Updated}
+// profileOf is what others are told of somebody who is found, or is to join a group [FED-FILE-4].
+func (m *Manager) profileOf(u *protocol.User) fed.Profile {
+	p := fed.Profile{Login: u.Name, Nick: u.Nick, Avatar: u.Avatar, Gender: u.Gender, Sign: u.Sign, Left: u.Status == protocol.StatusLeft, Updated: u.Updated}
+	if shows := protocol.BlobPaths(u.Avatar); len(shows) > 0 && m.cfg.Files != nil {
+		if b, _, err := m.cfg.Files.Blob(shows[0].ID); err == nil { // else it shows nothing that anybody could have
+			p.Picture = protocol.BlobRef{ID: b.ID, Size: b.Size, Type: b.Type}
+		}
+	}
+	return p
 }
 
 // ask has a peer answer a request, in a time in which people wait.
@@ -469,7 +476,7 @@ func (m *Manager) searchAt(ctx context.Context, peer fed.ClusterID, c *searchCal
 // isCalled reports whether somebody is shown here as his own cluster says: then nothing has to be written.
 func (m *Manager) isCalled(u protocol.UserID, p *fed.Profile) bool {
 	known, err := m.cfg.State.UserByID(u)
-	return err == nil && strings.HasPrefix(known.Name, p.Login+"@") && strings.HasPrefix(known.Nick, p.Nick)
+	return err == nil && strings.HasPrefix(known.Name, p.Login+"@") && strings.HasPrefix(known.Nick, p.Nick) && known.Avatar == p.Avatar
 }
 
 // searchFor finds people of this cluster for somebody of the peer, if the directory is shared with it.
@@ -490,7 +497,7 @@ func (a *attendant) searchFor(r *fed.Request) ([]fed.Found, error) {
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, fed.Found{ID: id, Profile: profileOf(&u)})
+		found = append(found, fed.Found{ID: id, Profile: a.m.profileOf(&u)})
 	}
 	return found, nil
 }

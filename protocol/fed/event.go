@@ -106,6 +106,8 @@ type GroupState struct {
 	Era uint64 `cbor:"12,keyasint,omitempty"`
 	// Part: only Members and Profiles count, and these are only some; the whole state follows, with the profiles that are left.
 	Part bool `cbor:"13,keyasint,omitempty"`
+	// Picture is what Avatar shows, if that is a blob [FED-FILE-4].
+	Picture protocol.BlobRef `cbor:"14,keyasint,omitzero"`
 }
 
 // Leave says that its author leaves the group.
@@ -121,7 +123,7 @@ type Profile struct {
 	Left   bool   `cbor:"6,keyasint,omitempty"`
 	// Updated rises with each change at the user's home: of two the later one counts, whichever comes first.
 	Updated protocol.Time `cbor:"7,keyasint"`
-	// Picture is what Avatar shows, if that is a blob of the user's home [FED-FILE-4].
+	// Picture is what Avatar shows, if that is a blob [FED-FILE-4].
 	Picture protocol.BlobRef `cbor:"8,keyasint,omitzero"`
 }
 

@@ -43,6 +43,8 @@ type Frame struct {
 type Cursor struct {
 	Lane     Lane   `cbor:"1,keyasint"`
 	Sequence uint64 `cbor:"2,keyasint"`
+	// Refused is the last event up to there that was refused, 0 if none: whoever has not noted that goes on before it, and is told again [FED-IN-2].
+	Refused uint64 `cbor:"3,keyasint,omitempty"`
 }
 
 // Hello is the first frame of each side [FED-TR-6].

@@ -143,6 +143,7 @@ type DeadLetter struct {
 	ID       EventID
 	Lane     Lane
 	Sequence uint64
+	Epoch    uint64 // of the outbox that it stood in, for an inbound one; 0: not known
 	Code     protocol.Code
 	Text     string
 	Time     protocol.Time

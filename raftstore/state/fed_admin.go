@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"slices"
 
 	"teamtalk/protocol"
 	"teamtalk/protocol/fed"
@@ -219,8 +220,9 @@ func (m *machine) officeOf(s *step, known *fed.Peer, manifest *fed.Manifest, sta
 	return put.ID, nil
 }
 
-// meet remembers clusters that a hub names: their people are in a group with ours. What is known of them by an own link counts more.
-func (m *machine) meet(s *step, manifests []fed.SignedManifest) error {
+// meet remembers clusters that a hub names, if these members of a group are of them: so there are not more of them than of people, of whom not any number is taken [FED-AUTH-3]. What is
+// known of them by an own link counts more.
+func (m *machine) meet(s *step, manifests []fed.SignedManifest, members []fed.UserRef) error {
 	for i := range manifests {
 		manifest, err := manifests[i].Open()
 		if err != nil {
@@ -231,6 +233,9 @@ func (m *machine) meet(s *step, manifests []fed.SignedManifest) error {
 		}
 		known := m.abroad.peers[manifest.Cluster]
 		if known == nil {
+			if !slices.ContainsFunc(members, func(r fed.UserRef) bool { return r.Cluster == manifest.Cluster }) {
+				continue
+			}
 			if err := m.putPeer(s, manifest.Cluster, &fed.Peer{Manifest: manifests[i], State: fed.PeerKnown, Version: 1}); err != nil {
 				return err
 			}
@@ -275,6 +280,13 @@ func (m *machine) addAlias(s *step, c *protocol.AddAlias) (any, error) {
 	if c.User == 0 || c.User >= uint32(protocol.MaxLocalID) {
 		return nil, invalid("no user has id %d there", c.User)
 	}
-	u, err := m.personWith(s, nil, fed.UserRef{Cluster: c.Cluster, ID: protocol.UserID(c.User)}, &p, true)
-	return protocol.AddAliasResult{User: u}, err
+	u, changed, err := m.takePerson(s, nil, fed.UserRef{Cluster: c.Cluster, ID: protocol.UserID(c.User)}, &p, true)
+	if err != nil {
+		return nil, err
+	}
+	from := inbound{sender: c.Cluster, peer: m.abroad.peers[c.Cluster]}
+	if err := m.meetPicture(s, &from, avatarShower(u), p.Picture); err != nil || !changed {
+		return protocol.AddAliasResult{User: u}, err
+	}
+	return protocol.AddAliasResult{User: u}, m.tellLooks(s, u, c.Cluster)
 }

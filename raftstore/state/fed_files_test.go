@@ -389,6 +389,8 @@ func TestPictureAbroad(t *testing.T) {
 	a.do(put(testBlob(1), 1))
 	a.do(put(testBlob(2), 1))
 	a.do(&protocol.ChangeAvatar{User: 1, Avatar: avatarOf(testBlob(1))})
+	a.wantMay(b, 1, true) // whoever may search the directory sees it
+	w.withoutDirectory()
 	a.wantMay(b, 1, false)
 	a.say(1, protocol.WithUser(a.person(b, 2)), "hello")
 	w.settle()

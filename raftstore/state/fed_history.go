@@ -55,7 +55,7 @@ func (m *machine) askedFor(s *step, hub fed.ClusterID, c *protocol.ReceiveHistor
 // peerHistory takes what the peer, or one of its users, did.
 func (m *machine) peerHistory(s *step, in *inbound) error {
 	switch in.event.Type {
-	case fed.TypeMessage, fed.TypeDelete, fed.TypeHubPost, fed.TypeGroupState, fed.TypeProfile:
+	case fed.TypeMessage, fed.TypeDelete, fed.TypeHubPost, fed.TypeGroupState, fed.TypeProfile, fed.TypeFileOffer:
 	default:
 		return invalid("%v is nothing that is asked for", in.event.Type)
 	}
@@ -79,6 +79,8 @@ func (m *machine) ownHistory(s *step, in *inbound) error {
 		return forbidden("%v is nothing that this cluster would have said", e.Type)
 	case e.Type == fed.TypeMessage:
 		return m.ownMessageAgain(s, in)
+	case e.Type == fed.TypeFileOffer:
+		return m.ownOfferAgain(s, in)
 	case e.Type == fed.TypeDelete:
 		return m.receiveDelete(s, in)
 	}

@@ -74,7 +74,7 @@ func (m *machine) receiveEvent(s *step, c *protocol.ReceiveEvent) (any, error) {
 	if refused == nil {
 		return protocol.ReceiveResult{Sequence: l.in, Gap: in.gap}, nil
 	}
-	return protocol.ReceiveResult{Sequence: l.in, Refused: refused}, s.bury(&in, k, c.Sequence, refused)
+	return protocol.ReceiveResult{Sequence: l.in, Refused: refused}, s.bury(&in, k, c, refused)
 }
 
 // moved is a lane with its inbound side replaced: what the event put out has changed the other one.
@@ -85,8 +85,8 @@ func (m *machine) moved(k laneKey, in laneRow) laneRow {
 }
 
 // bury keeps that an event was refused; nothing of its content.
-func (s *step) bury(in *inbound, k laneKey, seq uint64, why *protocol.Refusal) error {
-	row := deadRow{Inbound: true, Lane: k.lane, Sequence: seq, Code: why.Code, Text: why.Text, Time: s.now}
+func (s *step) bury(in *inbound, k laneKey, c *protocol.ReceiveEvent, why *protocol.Refusal) error {
+	row := deadRow{Inbound: true, Lane: k.lane, Sequence: c.Sequence, Epoch: c.Epoch, Code: why.Code, Text: why.Text, Time: s.now}
 	if in.event != nil {
 		row.Type, row.ID = in.event.Type, in.event.ID
 	}

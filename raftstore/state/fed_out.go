@@ -227,6 +227,6 @@ func (m *machine) introduce(s *step, u protocol.UserID, k laneKey) error {
 
 func (t *txn) profileOf(u *protocol.User) (p fed.Profile, err error) {
 	p = fed.Profile{Login: u.Name, Nick: u.Nick, Avatar: u.Avatar, Gender: u.Gender, Sign: u.Sign, Left: u.Status == protocol.StatusLeft, Updated: u.Updated}
-	p.Picture, err = t.pictureOf(u.ID)
+	p.Picture, err = t.pictureOf(avatarShower(u.ID))
 	return p, err
 }

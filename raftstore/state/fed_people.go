@@ -30,7 +30,7 @@ func (m *machine) person(s *step, in *inbound, r fed.UserRef) (protocol.UserID, 
 type personRow struct {
 	Login   string        `cbor:"1,keyasint"`
 	Nick    string        `cbor:"2,keyasint,omitempty"`
-	Updated protocol.Time `cbor:"3,keyasint,omitempty"` // of what the person's own cluster said
+	Updated protocol.Time `cbor:"3,keyasint,omitempty"` // of what the person's own cluster said, be it that another one has passed it on
 	Own     bool          `cbor:"4,keyasint,omitempty"` // it was that cluster that said so
 }
 
@@ -42,49 +42,92 @@ func (t *txn) personRow(u protocol.UserID) (row personRow, err error) {
 
 // personWith is that with a profile.
 func (m *machine) personWith(s *step, in *inbound, r fed.UserRef, p *fed.Profile, own bool) (protocol.UserID, error) {
-	u, err := m.takePerson(s, in, r, p, own)
-	if err != nil || u == 0 || in == nil {
+	u, changed, err := m.takePerson(s, in, r, p, own)
+	if err != nil {
 		return u, err
 	}
-	return u, m.meetPicture(s, in, u, p.Picture)
+	if err := m.meetPicture(s, in, avatarShower(u), p.Picture); err != nil || !changed {
+		return u, err
+	}
+	return u, m.tellLooks(s, u, r.Cluster)
 }
 
-// takePerson finds or makes the alias. What the person's own cluster says counts if it is newer; what others say only as long as there is nothing better.
-func (m *machine) takePerson(s *step, in *inbound, r fed.UserRef, p *fed.Profile, own bool) (protocol.UserID, error) {
+// tellLooks tells the clusters that know somebody abroad by a group of this one that he looks otherwise now [FED-FILE-4]. One for which too much waits already does without.
+func (m *machine) tellLooks(s *step, u protocol.UserID, home fed.ClusterID) error {
+	told := map[fed.ClusterID]bool{home: true}
+	var groups []protocol.GroupID
+	err := s.eachSession(u, func(in protocol.Session, row *sessionRow) error {
+		if in.Type == protocol.SessionGroup && in.Group() < protocol.MaxLocalID && row.stay() != nil {
+			groups = append(groups, in.Group())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		peers, err := s.clustersIn(g)
+		if err != nil {
+			return err
+		}
+		for _, p := range peers {
+			if told[p] {
+				continue
+			}
+			told[p] = true
+			pages, err := m.groupPages(s, &protocol.Group{ID: g}, []protocol.UserID{u})
+			if err != nil {
+				return err
+			}
+			for _, event := range pages {
+				if m.abroad.ready(p, fed.AllowGroups, len(event)) != nil {
+					continue
+				}
+				k := laneKey{p, fed.LaneOf(protocol.InGroup(g).Conversation(0))}
+				if _, err := m.putOut(s, k, fed.TypeGroupState, protocol.Position{}, event); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// takePerson finds or makes the alias, and says whether somebody who was known has changed. What the person's own cluster says counts if it is newer; what others say only as long as
+// there is nothing better.
+func (m *machine) takePerson(s *step, in *inbound, r fed.UserRef, p *fed.Profile, own bool) (u protocol.UserID, changed bool, err error) {
 	known, err := s.alias(r.Cluster, aliasUser, uint32(r.ID))
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if known != 0 {
-		return protocol.UserID(known), m.editPerson(s, protocol.UserID(known), r.Cluster, p, own)
+		changed, err = m.editPerson(s, protocol.UserID(known), r.Cluster, p, own)
+		return protocol.UserID(known), changed, err
 	}
 	if r.ID == 0 || r.ID >= protocol.MaxLocalID {
-		return 0, invalid("no user is called %v", r)
+		return 0, false, invalid("no user is called %v", r)
 	}
 	home, err := m.homeOf(r.Cluster)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if err := s.countAlias(in.introducer(), r.Cluster); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	id, err := s.newAlias(r.Cluster, aliasUser, uint32(r.ID))
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	u := protocol.User{ID: protocol.UserID(id), Created: s.now, Department: home.department}
-	home.dress(&u, p)
-	if err := m.savePerson(s, &userRow{User: u}, 0); err != nil {
-		return 0, err
+	who := protocol.User{ID: protocol.UserID(id), Created: s.now, Department: home.department}
+	home.dress(&who, p)
+	if err := m.savePerson(s, &userRow{User: who}, 0); err != nil {
+		return 0, false, err
 	}
-	return u.ID, s.putPerson(u.ID, p, own)
+	return who.ID, false, s.putPerson(who.ID, p, own)
 }
 
 func (s *step) putPerson(u protocol.UserID, p *fed.Profile, own bool) error {
-	row := personRow{Login: p.Login, Nick: protocol.Truncate(p.Nick, protocol.MaxPersonalText), Own: own}
-	if own {
-		row.Updated = p.Updated
-	}
+	row := personRow{Login: p.Login, Nick: protocol.Truncate(p.Nick, protocol.MaxPersonalText), Updated: p.Updated, Own: own}
 	key := idKey(u)
 	return s.putRow(bPerson, key[:], row)
 }
@@ -136,41 +179,49 @@ func (h *home) dress(u *protocol.User, p *fed.Profile) {
 	}
 }
 
-// editPerson brings somebody abroad up to date with his own cluster's word. Another one's counts as long as his own has said nothing.
-func (m *machine) editPerson(s *step, u protocol.UserID, c fed.ClusterID, p *fed.Profile, own bool) error {
+// isNews reports whether what is said of somebody counts. What another cluster than his own passes on does as long as his own has said nothing here.
+func (r *personRow) isNews(p *fed.Profile, own bool) bool {
+	switch {
+	case own:
+		return !r.Own || r.Updated < p.Updated
+	case r.Own:
+		return false
+	}
+	return r.Updated < p.Updated || r.Updated == p.Updated && (r.Login != p.Login || r.Nick != p.Nick)
+}
+
+// editPerson brings somebody abroad up to date with what is said of him, and says whether he looks otherwise by that.
+func (m *machine) editPerson(s *step, u protocol.UserID, c fed.ClusterID, p *fed.Profile, own bool) (changed bool, err error) {
 	known, err := s.personRow(u)
-	if err != nil || known.Own && (!own || known.Updated >= p.Updated) || !own && known.Login == p.Login && known.Nick == p.Nick {
-		return err
+	if err != nil || !known.isNews(p, own) {
+		return false, err
 	}
 	row, err := s.user(u)
 	if err != nil {
-		return err
+		return false, err
 	}
 	home, err := m.homeOf(c)
 	if err != nil {
-		return err
+		return false, err
 	}
 	before := row.User
 	home.dress(&row.User, p)
-	if err := s.putPerson(u, p, own); err != nil {
-		return err
-	}
-	if row.User == before {
-		return nil
+	if err := s.putPerson(u, p, own); err != nil || row.User == before {
+		return false, err
 	}
 	if row.User.Sign != before.Sign {
 		if err := s.moveProfile(&row.SignAt, profileSign, u); err != nil {
-			return err
+			return false, err
 		}
 		s.emit(protocol.SignChanged{User: u, Sign: row.User.Sign})
 	}
 	if row.User.Avatar != before.Avatar {
 		if err := s.moveProfile(&row.AvatarAt, profileAvatar, u); err != nil {
-			return err
+			return false, err
 		}
 		s.emit(protocol.AvatarChanged{User: u, Avatar: row.User.Avatar})
 	}
-	return m.savePerson(s, &row, before.Updated)
+	return true, m.savePerson(s, &row, before.Updated)
 }
 
 func (m *machine) savePerson(s *step, row *userRow, updated protocol.Time) error {

@@ -143,7 +143,7 @@ func (q *Queries) DeadLetters(peer fed.ClusterID, limit int) (letters []fed.Dead
 				return badRow(bDead, k, err)
 			}
 			letters = append(letters, fed.DeadLetter{Peer: peer, Inbound: row.Inbound, Type: row.Type, ID: row.ID, Lane: row.Lane, Sequence: row.Sequence,
-				Code: row.Code, Text: row.Text, Time: row.Time})
+				Epoch: row.Epoch, Code: row.Code, Text: row.Text, Time: row.Time})
 		}
 		return nil
 	})

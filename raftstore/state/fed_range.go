@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"sort"
 
@@ -112,8 +113,8 @@ func (t *txn) hubEvent(a *abroad, g protocol.GroupID, seq uint64, b []byte) ([]b
 // historyScan is how many rows FedSince looks at, at most.
 const historyScan = 4096
 
-// FedSince reads what went between this cluster and a peer since a time, after a position: one to one, by both sides, and what the peer ordered in its groups. For a
-// peer that was restored: its own former events are among it, as it signed them [FED-EP-1].
+// FedSince reads what went between this cluster and a peer since a time, after a position: one to one, by both sides, what the peer ordered in its groups, and the files that wait
+// on either side for somebody of the other one. For a peer that was restored: its own former events are among it, as it signed them [FED-EP-1].
 func (q *Queries) FedSince(peer fed.ClusterID, since protocol.Time, after protocol.Position, events, size int) (page fed.History, err error) {
 	err = q.view(func(t *txn) error {
 		a, err := openAbroad(t)
@@ -123,7 +124,7 @@ func (q *Queries) FedSince(peer fed.ClusterID, since protocol.Time, after protoc
 		if p := a.peers[peer]; p == nil || !p.Linked() {
 			return forbidden("there is no link to that office")
 		}
-		h := historian{txn: t, m: &machine{abroad: a}, peer: peer, told: map[protocol.UserID]bool{}}
+		h := historian{txn: t, m: &machine{abroad: a}, peer: peer, may: a.peers[peer].Out, told: map[protocol.UserID]bool{}}
 		page, err = h.page(since, after, events, size)
 		return err
 	})
@@ -135,6 +136,7 @@ type historian struct {
 	*txn
 	m    *machine
 	peer fed.ClusterID
+	may  fed.Allow                // what it may be told
 	told map[protocol.UserID]bool // who was said to be whom in this page
 }
 
@@ -147,14 +149,21 @@ func (h *historian) page(since protocol.Time, after protocol.Position, events, s
 	if from.Before(after) {
 		from = after
 	}
+	offers, err := h.offersFrom(from)
+	if err != nil {
+		return page, err
+	}
 	fates, kept := h.bucket(bFate).Cursor(), h.bucket(bKept).Cursor()
 	key := positionKey(from)
 	f, _ := fates.Seek(key[:])
 	k, row := kept.Seek(key[:])
-	for looked := 0; f != nil || k != nil; looked++ {
-		next, isKept := f, false
-		if f == nil || k != nil && bytes.Compare(k, f) <= 0 {
-			next, isKept = k, true
+	for looked := 0; f != nil || k != nil || len(offers) > 0; looked++ {
+		next := f
+		if f == nil || k != nil && bytes.Compare(k, f) < 0 {
+			next = k
+		}
+		if len(offers) > 0 && (next == nil || bytes.Compare(offers[0][4:], next) < 0) {
+			next = offers[0][4:]
 		}
 		if len(next) != positionLen {
 			return page, badRow(bFate, next, errRowLength)
@@ -163,10 +172,12 @@ func (h *historian) page(since protocol.Time, after protocol.Position, events, s
 		var e, who fed.SignedEvent
 		switch {
 		case at == after && after != (protocol.Position{}):
-		case isKept:
+		case bytes.Equal(k, next):
 			e, err = h.keptEvent(at, row)
-		default:
+		case bytes.Equal(f, next):
 			e, who, err = h.ownEvent(at)
+		default:
+			e, who, err = h.ownOffer(offers[0])
 		}
 		if err != nil {
 			return page, err
@@ -182,6 +193,9 @@ func (h *historian) page(since protocol.Time, after protocol.Position, events, s
 			page.Events = append(page.Events, e)
 		}
 		page.After = at
+		if len(offers) > 0 && bytes.Equal(offers[0][4:], next) {
+			offers = offers[1:]
+		}
 		if bytes.Equal(f, next) {
 			f, _ = fates.Next()
 		}
@@ -242,7 +256,7 @@ func (h *historian) ownEvent(at protocol.Position) (e, who fed.SignedEvent, err 
 		return e, who, err
 	}
 	row, err := h.message(at)
-	if err != nil || row.deleted != 0 || row.conv.Type != protocol.SessionSingle {
+	if err != nil || row.deleted != 0 || row.conv.Type != protocol.SessionSingle || !h.may.Has(fed.AllowDirect) {
 		return e, who, err
 	}
 	r := route{}
@@ -253,24 +267,82 @@ func (h *historian) ownEvent(at protocol.Position) (e, who fed.SignedEvent, err 
 	if err != nil {
 		return e, who, err
 	}
-	if !h.told[row.from] {
-		h.told[row.from] = true
-		user, err := h.user(row.from)
-		if err != nil {
-			return e, who, err
-		}
-		p, err := h.profileOf(&user.User)
-		if err != nil {
-			return e, who, err
-		}
-		profile := fed.Event{ID: event.ID, Time: row.time, Author: event.Author}
-		who.Event = profile.Encode(fed.TypeProfile, p)
+	if who, err = h.whoIs(row.from, &event); err != nil {
+		return e, who, err
 	}
 	if !fate.origin.IsZero() {
 		event.ID = fate.origin
 	}
 	e.Event = event.Encode(fed.TypeMessage, body)
 	return e, who, nil
+}
+
+// whoIs says who the author of an event is, once in a page.
+func (h *historian) whoIs(u protocol.UserID, e *fed.Event) (who fed.SignedEvent, err error) {
+	if h.told[u] {
+		return who, nil
+	}
+	h.told[u] = true
+	user, err := h.user(u)
+	if err != nil {
+		return who, err
+	}
+	p, err := h.profileOf(&user.User)
+	profile := fed.Event{ID: e.ID, Time: e.Time, Author: e.Author}
+	who.Event = profile.Encode(fed.TypeProfile, p)
+	return who, err
+}
+
+// offersFrom are the keys of the files that wait here for the peer's people since a place, in the order in which they were offered.
+func (h *historian) offersFrom(from protocol.Position) (keys [][]byte, err error) {
+	first, begin := idKey(protocol.UserID(protocol.MaxLocalID)), positionKey(from)
+	theirs := map[uint32]bool{}
+	if !h.may.Has(fed.AllowFiles) {
+		return nil, nil
+	}
+	err = h.scan(bFile, nil, first[:], func(key, _ []byte) (bool, error) {
+		if len(key) != 4+positionLen {
+			return true, badRow(bFile, key, errRowLength)
+		}
+		if bytes.Compare(key[4:], begin[:]) < 0 {
+			return false, nil
+		}
+		to := binary.BigEndian.Uint32(key)
+		is, known := theirs[to]
+		if !known {
+			c, _, ok, err := h.ref(aliasUser, to)
+			if err != nil {
+				return true, err
+			}
+			is = ok && c == h.peer
+			theirs[to] = is
+		}
+		if is {
+			keys = append(keys, bytes.Clone(key))
+		}
+		return false, nil
+	})
+	slices.SortFunc(keys, func(a, b []byte) int { return bytes.Compare(a[4:], b[4:]) })
+	return keys, err
+}
+
+// ownOffer offers a file anew that waits here for one of the peer's people.
+func (h *historian) ownOffer(key []byte) (e, who fed.SignedEvent, err error) {
+	f, err := fileOf(key, h.row(bFile, key))
+	if err != nil {
+		return e, who, err
+	}
+	row, found, err := h.blob(f.Blob)
+	if err != nil || !found {
+		return e, who, err
+	}
+	event, offer, err := h.m.offerEvent(h.txn, positionOf(key[4:]), f.Added, &f, &row.Blob)
+	if err != nil {
+		return e, who, err
+	}
+	who, err = h.whoIs(f.From, &event)
+	e.Event = event.Encode(fed.TypeFileOffer, offer)
+	return e, who, err
 }
 
 // FedGaps are what is missing here of the groups of a hub.

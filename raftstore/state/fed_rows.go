@@ -263,6 +263,7 @@ type deadRow struct {
 	Code     protocol.Code `cbor:"6,keyasint"`
 	Text     string        `cbor:"7,keyasint,omitempty"`
 	Time     protocol.Time `cbor:"8,keyasint"`
+	Epoch    uint64        `cbor:"9,keyasint,omitempty"` // of the peer's outbox
 }
 
 // sinceKey is the key of a cluster in a group.

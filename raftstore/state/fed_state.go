@@ -24,20 +24,28 @@ func (m *machine) receiveGroupState(s *step, in *inbound) error {
 	if err := m.roomFor(s, in, state.Members); err != nil {
 		return err
 	}
-	if err := m.meet(s, state.Manifests); err != nil {
+	if err := m.meet(s, state.Manifests, state.Members); err != nil {
 		return err
 	}
 	members, err := m.membersOf(s, in, &state)
 	if err != nil || state.Part {
 		return err
 	}
-	if alias == 0 {
-		if state.Closed || !slices.ContainsFunc(members, isLocal) {
-			return nil
-		}
-		return m.foundGroupAbroad(s, in, &state, members)
+	switch {
+	case alias != 0:
+		err = m.moveGroupAbroad(s, protocol.GroupID(alias), in, &state, members)
+	case state.Closed || !slices.ContainsFunc(members, isLocal):
+		return nil
+	default:
+		err = m.foundGroupAbroad(s, in, &state, members)
 	}
-	return m.moveGroupAbroad(s, protocol.GroupID(alias), in, &state, members)
+	if err != nil {
+		return err
+	}
+	if alias, err = s.alias(in.from, aliasGroup, uint32(in.event.Group.ID)); err != nil {
+		return err
+	}
+	return m.meetPicture(s, in, groupShower(protocol.GroupID(alias)), state.Picture)
 }
 
 func isLocal(u protocol.UserID) bool { return u < protocol.MaxLocalID }
@@ -48,6 +56,8 @@ func checkGroupState(g *fed.GroupState) error {
 		return tooLarge("a group has at most %d members", protocol.MaxGroupMembers)
 	case len(g.Profiles) > len(g.Members) || g.Part && len(g.Profiles) != len(g.Members):
 		return invalid("the group has %d members and %d profiles", len(g.Members), len(g.Profiles))
+	case len(g.Manifests) > fed.MaxGroupClusters:
+		return tooLarge("a group has people of at most %d other offices", fed.MaxGroupClusters)
 	case g.Part:
 		return nil
 	case g.Kind != protocol.GroupNormal && g.Kind != protocol.GroupTemp:

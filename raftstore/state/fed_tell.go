@@ -125,6 +125,9 @@ func (m *machine) groupState(t *txn, g *protocol.Group, members []protocol.UserI
 		}
 		state.Members = append(state.Members, ref)
 	}
+	if state.Picture, err = t.pictureOf(groupShower(g.ID)); err != nil {
+		return state, err
+	}
 	state.Manifests, err = m.manifestsOf(t, members)
 	return state, err
 }

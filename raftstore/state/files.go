@@ -100,9 +100,12 @@ func (m *machine) putFile(s *step, f protocol.OfflineFile) error {
 	return s.putRow(bFile, key[:], f)
 }
 
-// takeFile forgets a waiting file.
+// takeFile forgets a waiting file, and how it was offered if it came from abroad.
 func (s *step) takeFile(key []byte) error {
 	if err := s.show(fileShower(key), nil, nil, false); err != nil {
+		return err
+	}
+	if err := s.forgetKept(positionOf(key[4:])); err != nil {
 		return err
 	}
 	return s.drop(bFile, key)
