@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"strconv"
@@ -109,7 +108,7 @@ func newFile(name string, plain, packed []byte) *file {
 
 // contentType knows what a build holds; the tables of the machine it runs on do not matter.
 func contentType(name string) string {
-	switch ext := path.Ext(name); ext {
+	switch path.Ext(name) {
 	case ".html":
 		return "text/html; charset=utf-8"
 	case ".js":
@@ -122,10 +121,11 @@ func contentType(name string) string {
 		return "application/manifest+json"
 	case ".woff2":
 		return "font/woff2"
+	case ".png":
+		return "image/png"
+	case ".json":
+		return "application/json"
 	default:
-		if kind := mime.TypeByExtension(ext); kind != "" {
-			return kind
-		}
 		return "application/octet-stream"
 	}
 }
@@ -156,16 +156,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.protect(head, r)
 	head.Set("Content-Type", f.kind)
 	head.Set("Cache-Control", f.caching)
-	head.Set("Etag", f.tag)
-	body := f.plain
+	body, tag := f.plain, f.tag
 	if f.packed != nil {
 		head.Set("Vary", "Accept-Encoding")
 		if takesGzip(r) {
 			head.Set("Content-Encoding", "gzip")
-			body = f.packed
+			body, tag = f.packed, packedTag(f.tag)
 		}
 	}
-	if holds(r, f.tag) {
+	head.Set("Etag", tag)
+	if holds(r, tag) {
 		head.Del("Content-Encoding")
 		w.WriteHeader(http.StatusNotModified)
 		return
@@ -175,6 +175,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(body) // the browser has gone: nothing to do about that
 	}
 }
+
+// packedTag tells what is packed from what is not: other bytes have another tag, or a cache that many share could put parts of both together.
+func packedTag(tag string) string { return strings.TrimSuffix(tag, `"`) + `-gz"` }
 
 // holds reports whether the browser has it already.
 func holds(r *http.Request, tag string) bool {

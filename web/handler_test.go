@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"mime"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -168,6 +169,39 @@ func TestPackedAndHeld(t *testing.T) {
 	for held, want := range map[string]int{tag: 304, `W/"x", ` + tag: 304, `"x"`: 200, "": 200} {
 		if resp := get(h, "GET", "/", "If-None-Match", held); resp.StatusCode != want || want == 304 && body(t, resp) != "" {
 			t.Errorf("%q: %s", held, resp.Status)
+		}
+	}
+}
+
+// What is packed is another thing to caches than what is not.
+func TestTagsOfPacked(t *testing.T) {
+	h := site(t, built(t))
+	const script = "/assets/app-1a2b.js"
+	ask := func(accept, held string) *http.Response {
+		return get(h, "GET", script, "Accept-Encoding", accept, "If-None-Match", held)
+	}
+	plain, gz := ask("", "").Header.Get("Etag"), ask("gzip", "").Header.Get("Etag")
+	if plain == gz || !strings.HasPrefix(plain, `"`) || !strings.HasSuffix(gz, `"`) {
+		t.Errorf("tags %s and %s", plain, gz)
+	}
+	for _, c := range []struct {
+		accept, held string
+		want         int
+	}{{"", plain, 304}, {"", gz, 200}, {"gzip", gz, 304}, {"gzip", plain, 200}} {
+		if resp := ask(c.accept, c.held); resp.StatusCode != c.want {
+			t.Errorf("%q with %s: %s", c.accept, c.held, resp.Status)
+		}
+	}
+}
+
+// What the machine has in its tables does not matter.
+func TestTypesOfThisMachine(t *testing.T) {
+	if err := mime.AddExtensionType(".unheard", "text/html"); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"x.unheard": "application/octet-stream", "x.png": "image/png", "x.svg": "image/svg+xml", "x": "application/octet-stream"} {
+		if got := contentType(name); got != want {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 }

@@ -23,18 +23,18 @@ type balancer struct {
 	at    string
 	links http.Transport
 
-	mu      sync.Mutex // guards the rest
-	nodes   []string   // host:port, those that are preferred first
-	refused []string   // prefixes of paths that it answers itself, with 503
-	conns   map[net.Conn]struct{}
-	losing  string // "up": what goes to nodes is lost, "down": what they send; "": nothing is
-	lost    int    // bytes
+	mu      sync.Mutex        // guards the rest
+	nodes   []string          // host:port, those that are preferred first
+	refused []string          // prefixes of paths that it answers itself, with 503
+	conns   map[net.Conn]bool // true: it passes nothing any more
+	losing  string            // "up": what goes to nodes is lost, "down": what they send; "": nothing is
+	lost    int               // bytes
 }
 
 // newBalancer starts one; it goes with the test.
 func newBalancer(t *testing.T, nodes ...*ClusterNode) *balancer {
 	t.Helper()
-	b := &balancer{conns: map[net.Conn]struct{}{}}
+	b := &balancer{conns: map[net.Conn]bool{}}
 	for _, n := range nodes {
 		b.nodes = append(b.nodes, net.JoinHostPort(n.Host.IP, clusterHTTP))
 	}
@@ -91,7 +91,7 @@ func (b *balancer) dial(ctx context.Context) (net.Conn, error) {
 func (b *balancer) keep(conn net.Conn) net.Conn {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.conns[conn] = struct{}{}
+	b.conns[conn] = false
 	return balanced{conn, b}
 }
 
@@ -104,14 +104,14 @@ type balanced struct {
 func (c balanced) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
-		if err != nil || !c.b.loses("down", n) {
+		if err != nil || !c.b.loses(c.Conn, "down", n) {
 			return n, err
 		}
 	}
 }
 
 func (c balanced) Write(p []byte) (int, error) {
-	if c.b.loses("up", len(p)) {
+	if c.b.loses(c.Conn, "up", len(p)) {
 		return len(p), nil
 	}
 	return c.Conn.Write(p)
@@ -131,14 +131,27 @@ func (b *balancer) lose(way string) {
 	b.losing, b.lost = way, 0
 }
 
-// loses counts bytes that are lost now.
-func (b *balancer) loses(way string, n int) bool {
+// silence has the connections that there are stay open and pass nothing any more, either way; those that are made later do. It returns how many it silenced.
+func (b *balancer) silence() int {
+	b.links.CloseIdleConnections() // or the next request would be given one of them
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.losing == way {
+	b.lost = 0
+	for c := range b.conns {
+		b.conns[c] = true
+	}
+	return len(b.conns)
+}
+
+// loses counts bytes that are lost now.
+func (b *balancer) loses(on net.Conn, way string, n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lost := b.losing == way || b.conns[on]
+	if lost {
 		b.lost += n
 	}
-	return b.losing == way
+	return lost
 }
 
 // hasLost is how many bytes it has lost since it was told to.

@@ -23,6 +23,8 @@ await run(async (show) => {
   await show.step("somebody writes, and the conversation is opened", async () => {
     await me.logIn("user1", facts.password);
     await me.online("websocket");
+    // Where a WebSocket takes long to open, long-poll wins, and stays while so much is said: here it is not to.
+    await ask("refuse", { paths: ["/lp"] });
     await ask("talk");
     await me.open("u2");
     await flowing("at first");

@@ -4,6 +4,7 @@
 import { App } from "./lib/app.mjs";
 import { run } from "./lib/run.mjs";
 import { facts } from "./lib/world.mjs";
+import { alerts } from "./offices/alerts.mjs";
 import { chat } from "./offices/chat.mjs";
 import { gather } from "./offices/gather.mjs";
 import { leave } from "./offices/leave.mjs";
@@ -11,6 +12,7 @@ import { looks } from "./offices/looks.mjs";
 import { media } from "./offices/media.mjs";
 import { meet } from "./offices/meet.mjs";
 import { mischief } from "./offices/mischief.mjs";
+import { pictures } from "./offices/pictures.mjs";
 
 /**
  * @typedef {object} Cast
@@ -34,7 +36,7 @@ await run(async (show) => {
     linAbroad: "",
   };
   const only = process.env.TT_ACTS?.split(",");
-  for (const act of [meet, gather, chat, media, looks, mischief, leave]) {
+  for (const act of [meet, gather, chat, media, pictures, alerts, looks, mischief, leave]) {
     if (!only || act === meet || only.includes(act.name)) await act(show, cast);
   }
 });

@@ -104,6 +104,7 @@ export interface Message {
   state: "live" | "recalled" | "burned";
   fromAddress?: string; // user@domain, of another office
   progress?: number; // 0..1 of its upload
+  lost?: boolean; // failed, and what it was to bring went with the page before this one: it can't be tried again
   highlighted?: boolean;
 }
 

@@ -4,9 +4,12 @@ import { IMFileDelOfflineReqSchema } from "../pb/IM.File_pb";
 import { IMMsgDataReadAckSchema } from "../pb/IM.Message_pb";
 import { IMP2PCmdMsgSchema } from "../pb/IM.SwitchService_pb";
 import type { Conversation, ConversationKey, Draft, Engine, Message, Part, Person, Status, Timeline } from "./api";
+import { MarksKeeper, type MarksShelf } from "./local/marks";
+import type { UnsentShelf } from "./local/unsent";
 import { Composer, pictureName } from "./media/compose";
 import { Transfer } from "./media/transfer";
 import type { Dialer, Shelf } from "./net/dialer";
+import { pause } from "./net/pause";
 import { keyOf, problem } from "./problems";
 import { Ask } from "./questions";
 import { Calls } from "./session/calls";
@@ -29,6 +32,8 @@ export interface Ground {
   dialer: Dialer;
   keep: Keep;
   drafts: Shelf; // what was typed and not sent
+  unsent: UnsentShelf; // what was sent and is not stored
+  marks: MarksShelf;
   /** Has the browser fetch something to disk. */
   save(url: string, name: string): void;
 }
@@ -37,6 +42,8 @@ const recall = 1;
 const burn = 2;
 const typingEvery = 4_000;
 const listsAgain = 5_000;
+/** How long the browser may take for what it keeps; a disk that hangs is not to keep anybody from writing, or from logging out. */
+const keepTime = 10_000;
 const searchEvery = 1_050; // [TT-FED-6]
 /** Files of old clients up to here go through memory, so that it is known when they have been fetched. */
 const heldMost = 256 << 20;
@@ -55,10 +62,11 @@ export class ChatEngine implements Engine {
   private readonly myId = signal(0);
   private readonly folk = new People(this.batch);
   private readonly circles = new Groups(this.batch);
-  private readonly transfer = new Transfer(this.calls);
+  private readonly transfer = new Transfer(this.calls, () => this.runner.base);
   private readonly talks: Conversations;
   private readonly composer: Composer;
   private readonly outbox: Outbox;
+  private readonly marks: MarksKeeper;
   private readonly files: OfflineFiles;
   private readonly lists: Lists;
   private readonly events: Events;
@@ -70,7 +78,9 @@ export class ChatEngine implements Engine {
   constructor(ground: Ground) {
     this.ground = ground;
     const me = () => this.myId.value;
+    this.marks = new MarksKeeper(ground.marks);
     this.talks = new Conversations({
+      marks: this.marks,
       people: this.folk,
       groups: this.circles,
       batch: this.batch,
@@ -79,7 +89,7 @@ export class ChatEngine implements Engine {
       history: (key, begin, count) => this.history(key, begin, count),
       tellRead: (key, upTo) => this.tellRead(key, upTo),
     });
-    this.composer = new Composer(this.talks, this.transfer, me);
+    this.composer = new Composer(this.talks, this.transfer, ground.unsent, me);
     this.outbox = new Outbox(this.composer);
     this.composer.outbox = this.outbox;
     this.files = new OfflineFiles(this.talks);
@@ -111,9 +121,14 @@ export class ChatEngine implements Engine {
         if (info) {
           this.folk.put([info]);
         }
+        void this.marks.begin(user);
+        // What is left of a page before this one was written before anything that is written here.
+        const release = this.outbox.hold();
+        void this.within(this.takeUp()).then(release);
       },
-      fresh: () => {
+      fresh: (head: bigint) => {
         this.isFresh = true;
+        this.marks.at(head);
         this.talks.resetTalks();
       },
       live: () => this.live(),
@@ -123,7 +138,24 @@ export class ChatEngine implements Engine {
     };
   }
 
+  /** Goes on with what was written in pages that are no more. */
+  private async takeUp(): Promise<void> {
+    const user = this.myId.value;
+    const items = user === 0 ? [] : await this.ground.unsent.adopt(user);
+    if (user === this.myId.value) {
+      this.composer.resume(items);
+    }
+  }
+
+  /** Waits for what the browser keeps; what goes wrong with it is as if there were nothing. */
+  private async within(work: Promise<void>): Promise<void> {
+    const end = new AbortController();
+    await Promise.race([work.catch(() => undefined), pause(keepTime, end.signal)]);
+    end.abort();
+  }
+
   private live(): void {
+    void this.within(this.takeUp());
     this.fetchLists();
     this.talks.tellAgain();
     this.lists.followPresence(this.folk.followed).catch(() => undefined); // as above
@@ -144,6 +176,7 @@ export class ChatEngine implements Engine {
 
   private clear(): void {
     this.composer.clear();
+    this.marks.clear();
     this.talks.clear();
     this.files.clear();
     this.folk.clear();
@@ -167,8 +200,11 @@ export class ChatEngine implements Engine {
     return this.runner.restore();
   }
 
-  logout(): Promise<void> {
-    return this.runner.logout();
+  async logout(): Promise<void> {
+    const user = this.myId.value;
+    await this.runner.logout();
+    const { unsent, marks } = this.ground;
+    await this.within(Promise.all([unsent.forget(user), marks.forget(user)]).then(() => undefined)); // [TT-WEB-3]
   }
 
   retryNow(): void {
@@ -178,6 +214,12 @@ export class ChatEngine implements Engine {
   /** The network may have changed, or the machine has slept. */
   check(): void {
     this.runner.check();
+    void this.within(this.takeUp()); // another page may have ended
+  }
+
+  /** The page may be about to end. */
+  hidden(): void {
+    this.marks.flush();
   }
 
   server(): { domain: string; node: string; maxUpload: number } {
@@ -200,7 +242,11 @@ export class ChatEngine implements Engine {
     for (const m of answer.msgList) {
       this.lists.needPerson(m.fromSessionId);
     }
-    return answer.msgList.map((m) => listedEntry(m, userId));
+    const entries = answer.msgList.map((m) => listedEntry(m, userId));
+    for (const entry of entries) {
+      this.composer.found(entry);
+    }
+    return entries;
   }
 
   private tellRead(key: ConversationKey, msgId: number): void {

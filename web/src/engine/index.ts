@@ -2,6 +2,9 @@
 
 import type { Engine } from "./api";
 import { ChatEngine } from "./engine";
+import { Database } from "./local/database";
+import { BrowserMarks } from "./local/marks";
+import { BrowserUnsent } from "./local/unsent";
 import { Dialer, type Shelf } from "./net/dialer";
 import { openLongPoll } from "./net/longpoll";
 import { openWebSocket } from "./net/websocket";
@@ -21,14 +24,20 @@ export function createEngine(): Engine {
       ...(hasWebTransport() && { webtransport: openWebTransport }),
     },
   });
-  const engine = new ChatEngine({ dialer, keep: cookieKeep, drafts: shelfOf(() => sessionStorage), save });
+  const db = new Database();
+  const engine = new ChatEngine({
+    dialer,
+    keep: cookieKeep,
+    drafts: shelfOf(() => sessionStorage),
+    unsent: new BrowserUnsent(db),
+    marks: new BrowserMarks(db),
+    save,
+  });
   const check = () => engine.check();
   addEventListener("online", check);
   addEventListener("pageshow", check);
   document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") {
-      check();
-    }
+    document.visibilityState === "visible" ? check() : engine.hidden();
   });
   return engine;
 }

@@ -28,7 +28,7 @@ export class App {
     await this.page.getByRole("button", { name: "Log in" }).click();
   }
 
-  /** @param {string} [transport] */
+  /** Waits for a session, by one transport if that is said: a page looks for a better one once a minute. @param {string} [transport] */
   async online(transport) {
     const by = transport ? `[data-transport="${transport}"]` : "";
     await this.page.locator(`body[data-phase="online"]${by}`).waitFor({ state: "attached", timeout: 3 * patience });
@@ -128,20 +128,32 @@ export class App {
     await this.scroll("end");
     /** @type {Shown[]} */
     let all = [];
-    for (let still = 0; still < 15; ) {
+    for (let last = performance.now(); ; ) {
       const now = await this.shown();
       const first = all[0];
       const meet = first ? now.findIndex((m) => m.key === first.key) : now.length;
       check(meet >= 0, `what is above ${first?.text} does not touch it`);
       const fresh = now.slice(0, meet);
-      still = fresh.length > 0 ? 0 : still + 1;
       all = [...fresh, ...all];
-      if (first && fresh.length === 0) {
+      if (fresh.length > 0) {
+        last = performance.now();
+      } else if (first) {
         const top = await this.log.evaluate((el) => el.scrollTop);
         if (top === 0 && (await this.page.getByText("This is the beginning of the conversation").count()) > 0) break;
       }
-      await this.log.evaluate((el) => el.scrollBy(0, -Math.max(el.clientHeight - 80, 100)));
-      await this.page.waitForTimeout(60);
+      check(
+        performance.now() - last < patience,
+        `nothing comes above ${first?.text}, and it is not said to be the first`,
+      );
+      // The page draws what this brings in its next frame; to scroll twice before that would leave a part out.
+      await this.log.evaluate(
+        (el, by) =>
+          new Promise((resolve) => {
+            el.scrollBy(0, -Math.max(el.clientHeight - 80, 100));
+            setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(resolve)), by);
+          }),
+        fresh.length > 0 ? 0 : 50,
+      );
     }
     const keys = new Set(all.map((m) => m.key));
     check(keys.size === all.length, "a message is there twice");

@@ -4,14 +4,14 @@
 import { chromium } from "playwright-core";
 import { leave } from "./world.mjs";
 
-/** How long anything may take that a page has to show; far more than any of it does. */
-export const patience = Number(process.env.TT_PATIENCE ?? 20_000);
+/** How long anything may take that a page has to show; far more than any of it does, even where ten others want the processor. */
+export const patience = Number(process.env.TT_PATIENCE ?? 60_000);
 
 /** @typedef {import("playwright-core").Page} Page */
 
 export class Show {
   /** @type {import("playwright-core").Browser} */ browser;
-  /** @type {{name: string, page: Page, trouble: string[]}[]} */ #pages = [];
+  /** @type {{name: string, page: Page, trouble: string[], journal: string[]}[]} */ #pages = [];
 
   /** @param {import("playwright-core").Browser} browser */
   constructor(browser) {
@@ -47,7 +47,7 @@ export class Show {
   async adopt(name, page) {
     /** @type {string[]} */
     const trouble = [];
-    this.#pages.push({ name, page, trouble });
+    this.#pages.push({ name, page, trouble, journal: journalOf(page) });
     page.on("pageerror", (e) => trouble.push(`${name} threw: ${e.stack ?? e}`));
     page.on("console", (m) => {
       const text = m.text();
@@ -92,18 +92,53 @@ export class Show {
   }
 
   async #describe() {
-    for (const { name, page, trouble } of this.#pages) {
+    for (const { name, page, trouble, journal } of this.#pages) {
       if (page.isClosed()) continue;
       for (const line of trouble) console.log(line);
+      console.log(`--- ${name}, what was on its console and asked of the network last\n${journal.join("\n")}`);
+      // A page that has no time may take long to say what is on it.
       const text = await page
         .locator("body")
-        .ariaSnapshot({ timeout: 2000 })
+        .ariaSnapshot({ timeout: patience })
         .catch((e) => String(e));
-      console.log(`--- ${name} at ${page.url()}\n${text}`);
+      const state = await page
+        .evaluate(() => JSON.stringify({ ...document.body.dataset, at: Math.round(performance.now()) }))
+        .catch((e) => String(e));
+      console.log(`--- ${name} at ${page.url()}, ${state}\n${text}`);
       const folder = process.env.TT_SHOTS;
       if (folder) await page.screenshot({ path: `${folder}/failed-${name}.png`, timeout: 5000 }).catch(() => undefined);
     }
   }
+}
+
+/** How many lines of a journal are kept. */
+const journalMost = 60;
+
+/**
+ * What a page has on its console and what it asks of the network, the last lines of it, with seconds since now.
+ * @param {Page} page
+ * @returns {string[]}
+ */
+function journalOf(page) {
+  /** @type {string[]} */
+  const journal = [];
+  const began = performance.now();
+  const note = (/** @type {string} */ line) => {
+    journal.push(`${((performance.now() - began) / 1000).toFixed(1)} s: ${line.slice(0, 300)}`);
+    if (journal.length > journalMost) journal.shift();
+  };
+  page.on("console", (m) => note(`${m.type()}: ${m.text()}`));
+  page.on("framenavigated", (f) => note(`at ${f.url()}`));
+  page.on("requestfailed", (r) => note(`${r.method()} ${r.url()}: ${r.failure()?.errorText}`));
+  page.on("response", (r) => {
+    if (r.status() >= 400) note(`${r.request().method()} ${r.url()}: ${r.status()}`);
+  });
+  page.on("websocket", (w) => {
+    note(`${w.url()} opens`);
+    w.on("socketerror", (e) => note(`${w.url()}: ${e}`));
+    w.on("close", () => note(`${w.url()} is closed`));
+  });
+  return journal;
 }
 
 /**
@@ -143,7 +178,7 @@ export async function until(what, holds, limit = patience) {
   for (;;) {
     if (await holds()) return;
     if (performance.now() > end) throw new Error(`waited ${limit} ms for: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 

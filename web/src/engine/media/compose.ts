@@ -2,6 +2,7 @@
 
 import { MsgType } from "../../pb/IM.BaseDefine_pb";
 import type { ConversationKey, Draft, Part } from "../api";
+import type { Unsent, UnsentShelf } from "../local/unsent";
 import { problem, problemOf } from "../problems";
 import { type Fate, newMessageId, type Outbox, type Parcel } from "../session/outbox";
 import type { Conversations } from "../store/conversations";
@@ -19,10 +20,15 @@ interface Upload {
   stored?: Stored;
 }
 
+/** For so long a message may be sent again by itself: the cluster knows for seven days that it has it already [TT-SESS-11]. */
+const resendWithin = 6 * 24 * 3_600_000;
+
 /** A message on its way. */
 interface Job {
   key: ConversationKey;
   id: string; // of the message, for the server
+  time: number; // ms since 1970
+  typed: string; // what of its text is known before the uploads
   uploads: Upload[];
   text(stored: Stored[]): string;
   contentType?: string;
@@ -30,6 +36,8 @@ interface Job {
   burnSeconds?: number;
   giveUp: AbortController;
 }
+
+type Content = Pick<Job, "typed" | "uploads" | "text" | "contentType">;
 
 interface Extras {
   replyTo?: number | undefined;
@@ -40,12 +48,15 @@ export class Composer implements Fate {
   outbox: Outbox | undefined;
   private readonly conversations: Conversations;
   private readonly transfer: Transfer;
+  private readonly unsent: UnsentShelf;
   private readonly me: () => number;
   private readonly jobs = new Map<string, Job>(); // by the message's key
+  private lastOrder = 0;
 
-  constructor(conversations: Conversations, transfer: Transfer, me: () => number) {
+  constructor(conversations: Conversations, transfer: Transfer, unsent: UnsentShelf, me: () => number) {
     this.conversations = conversations;
     this.transfer = transfer;
+    this.unsent = unsent;
     this.me = me;
   }
 
@@ -63,69 +74,125 @@ export class Composer implements Fate {
       ...partsOf(text, ""),
       ...pictures.map((p) => ({ kind: "picture" as const, path: URL.createObjectURL(p) })),
     ];
-    this.begin(
-      key,
-      shown,
-      pictures.map((blob, i) => ({ blob, name: pictureName(blob, i), isPicture: true })),
-      (stored) => text + stored.map((s) => pictureText(s.url)).join(""),
-      undefined,
-      draft,
-    );
+    this.begin(key, shown, draft, {
+      typed: text,
+      uploads: pictures.map((blob, i) => ({ blob, name: pictureName(blob, i), isPicture: true })),
+      text: (stored) => text + stored.map((s) => pictureText(s.url)).join(""),
+    });
   }
 
   file(key: ConversationKey, file: File, burnSeconds?: number): void {
     const name = file.name.split(/[\\/]/).pop() || "file"; // a name, wherever it was
     const shown: Part = { kind: "file", name, sizeText: sizeText(file.size), path: "" };
     const text = ([s]: Stored[]) => fileForm(name, s?.size ?? file.size, s?.url ?? "");
-    this.begin(key, [shown], [{ blob: file, name }], text, fileType, { burnSeconds });
+    const uploads = [{ blob: file, name }];
+    this.begin(key, [shown], { burnSeconds }, { typed: "", uploads, text, contentType: fileType });
   }
 
   voice(key: ConversationKey, voice: Blob, seconds: number): void {
     const type = voiceType(voice.type);
     const shown: Part = { kind: "voice", seconds, path: URL.createObjectURL(voice), type };
     const name = `voice.${/^audio\/(\w+)/.exec(type)?.[1] ?? "webm"}`;
-    this.begin(key, [shown], [{ blob: voice, name }], ([s]) => voiceForm(seconds, s?.url ?? ""), type, {});
+    const text = ([s]: Stored[]) => voiceForm(seconds, s?.url ?? "");
+    this.begin(key, [shown], {}, { typed: "", uploads: [{ blob: voice, name }], text, contentType: type });
   }
 
-  private begin(
-    key: ConversationKey,
-    parts: Part[],
-    uploads: Job["uploads"],
-    text: Job["text"],
-    contentType: string | undefined,
-    extras: Extras,
-  ): void {
-    const id = newMessageId();
+  private begin(key: ConversationKey, parts: Part[], extras: Extras, what: Content): void {
     const { replyTo, burnSeconds } = extras;
     const more = { ...(replyTo && { replyTo }), ...(burnSeconds && { burnSeconds }) };
+    const job: Job = { key, id: newMessageId(), time: Date.now(), giveUp: new AbortController(), ...what, ...more };
+    const entry = this.show(job, parts);
+    if (job.uploads.length > 0) {
+      this.keep(job);
+    }
+    void this.run(entry.key, job);
+  }
+
+  /** Puts a message at the end of its conversation. */
+  private show(job: Job, parts: Part[], failed?: { reason: string; lost: boolean }): Entry {
+    const { reason, lost } = failed ?? {};
     const entry: Entry = {
-      key: `c${id}`,
+      key: `c${job.id}`,
       id: 0,
       order: 0,
       from: this.me(),
       mine: true,
-      time: Date.now(),
+      time: job.time,
       parts,
       plain: plainOf(parts),
-      delivery: "sending",
+      delivery: failed ? "failed" : "sending",
       state: "live",
       hubSeq: 0,
-      ...more,
-      ...(uploads.length > 0 && { progress: 0 }),
-    };
-    const job: Job = {
-      key,
-      id,
-      uploads,
-      text,
-      giveUp: new AbortController(),
-      ...more,
-      ...(contentType && { contentType }),
+      ...(reason && { reason }),
+      ...(lost && { lost }),
+      ...(job.replyTo && { replyTo: job.replyTo }),
+      ...(job.burnSeconds && { burnSeconds: job.burnSeconds }),
+      ...(job.uploads.length > 0 && { progress: 0 }),
     };
     this.jobs.set(entry.key, job);
-    this.conversations.talk(key).write(entry);
-    this.conversations.wrote(key, entry.time);
-    void this.run(entry.key, job);
+    this.conversations.talk(job.key).write(entry);
+    this.conversations.wrote(job.key, entry.time);
+    return entry;
+  }
+
+  // What outlives the page.
+
+  /** Keeps a message for the page after this one: whole if it waits for nothing but a connection. */
+  private keep(job: Job, text?: string, reason?: string): void {
+    this.lastOrder = Math.max(this.lastOrder + 1, Date.now() * 1_000);
+    const missing =
+      text === undefined ? job.uploads.map((u) => ({ name: u.name, sizeText: sizeText(u.blob.size) })) : [];
+    this.unsent.put({
+      id: job.id,
+      user: this.me(),
+      order: this.lastOrder,
+      key: job.key,
+      time: job.time,
+      text: text ?? job.typed,
+      ...(missing.length > 0 && { missing }),
+      ...(job.contentType && { contentType: job.contentType }),
+      ...(job.replyTo && { replyTo: job.replyTo }),
+      ...(job.burnSeconds && { burnSeconds: job.burnSeconds }),
+      ...(reason && { reason }),
+    });
+  }
+
+  /** Goes on with what a page before this one has left, in that order [TT-WEB-3]. */
+  resume(items: readonly Unsent[]): void {
+    const parcels: Parcel[] = [];
+    for (const item of items) {
+      this.lastOrder = Math.max(this.lastOrder, item.order);
+      const messageKey = `c${item.id}`;
+      if (this.jobs.has(messageKey)) {
+        continue; // of this page
+      }
+      if (this.conversations.talk(item.key).find(messageKey)) {
+        this.unsent.drop(item.id); // a history has it meanwhile
+        continue;
+      }
+      const { id, key, time, text, missing = [], contentType, replyTo, burnSeconds } = item;
+      const extras = { ...(contentType && { contentType }), ...(replyTo && { replyTo }) };
+      const giveUp = new AbortController();
+      const whole = { id, key, time, typed: text, text: () => text, uploads: [], giveUp };
+      const job: Job = { ...whole, ...extras, ...(burnSeconds && { burnSeconds }) };
+      const tooOld = Date.now() - time > resendWithin ? "problem.waited" : undefined;
+      const reason = missing.length > 0 ? "problem.chooseAgain" : (item.reason ?? tooOld);
+      const files: Part[] = missing.map((m) => ({ kind: "file", name: m.name, sizeText: m.sizeText, path: "" }));
+      const parts = missing.length > 0 ? [...partsOf(text, ""), ...files] : partsOf(text, contentType ?? "");
+      this.show(job, parts, reason ? { reason, lost: missing.length > 0 } : undefined);
+      if (!reason) {
+        parcels.push(parcelOf(job, text));
+      }
+    }
+    this.outbox?.resume(parcels);
+  }
+
+  /** A history has it: it is stored, whatever has become of the ack. */
+  found(entry: Entry): void {
+    if (entry.mine && this.jobs.has(entry.key)) {
+      this.outbox?.acked(entry.key.slice(1), entry.id, entry.time);
+      this.settle(entry.key, entry.id, entry.time);
+    }
   }
 
   /** Brings up what is not there yet, then hands the message on: at once if there is nothing to bring, so that texts keep their order. */
@@ -152,7 +219,7 @@ export class Composer implements Fate {
   }
 
   private dispatch(messageKey: string, job: Job): void {
-    const stored = job.uploads.map((u) => u.stored).filter((s) => s !== undefined);
+    const stored = storedOf(job);
     const text = job.text(stored);
     const talk = this.conversations.talk(job.key);
     const entry = talk.find(messageKey);
@@ -166,17 +233,8 @@ export class Composer implements Fate {
       talk.put({ ...rest, parts, plain: plainOf(parts) });
       forget(entry.parts);
     }
-    const to = sessionOfKey(job.key);
-    const parcel: Parcel = {
-      id: job.id,
-      type: to.type === group ? MsgType.GROUP_TEXT : MsgType.SINGLE_TEXT,
-      to: to.id,
-      data: encryptText(text),
-      ...(job.contentType && { contentType: job.contentType }),
-      ...(job.replyTo && { replyTo: job.replyTo }),
-      ...(job.burnSeconds && { burnSeconds: job.burnSeconds }),
-    };
-    this.outbox?.add(parcel);
+    this.keep(job, text);
+    this.outbox?.add(parcelOf(job, text));
   }
 
   private progress(messageKey: string, job: Job, progress: number): void {
@@ -194,15 +252,23 @@ export class Composer implements Fate {
       const { progress: _, ...rest } = entry;
       talk.remove(entry);
       talk.put({ ...rest, delivery: "failed", reason });
+      const isWhole = job.uploads.every((u) => u.stored);
+      this.keep(job, isWhole ? job.text(storedOf(job)) : undefined, reason);
     }
   }
 
   // What became of it.
 
   acked(parcel: Parcel, msgId: number, time: number): void {
-    const messageKey = `c${parcel.id}`;
+    this.settle(`c${parcel.id}`, msgId, time);
+  }
+
+  private settle(messageKey: string, msgId: number, time: number): void {
     const job = this.jobs.get(messageKey);
-    this.jobs.delete(messageKey);
+    if (!this.jobs.delete(messageKey)) {
+      return;
+    }
+    this.unsent.drop(messageKey.slice(1));
     const talk = job && this.conversations.talk(job.key);
     const entry = talk?.find(messageKey);
     if (job && talk && entry) {
@@ -224,7 +290,7 @@ export class Composer implements Fate {
     const job = this.jobs.get(messageKey);
     const talk = this.conversations.talk(key);
     const entry = talk.find(messageKey);
-    if (!job || entry?.delivery !== "failed") {
+    if (!job || entry?.delivery !== "failed" || entry.lost) {
       return;
     }
     const { reason: _, ...rest } = entry;
@@ -245,6 +311,7 @@ export class Composer implements Fate {
     }
     job?.giveUp.abort(new DOMException("cancelled", "AbortError"));
     this.jobs.delete(messageKey);
+    this.unsent.drop(messageKey.slice(1));
     talk.remove(entry);
     forget(entry.parts);
   }
@@ -254,7 +321,26 @@ export class Composer implements Fate {
       job.giveUp.abort(new DOMException("logged out", "AbortError"));
     }
     this.jobs.clear();
+    this.unsent.leave(); // whoever logs in next in this browser as the same user goes on with it
   }
+}
+
+function storedOf(job: Job): Stored[] {
+  return job.uploads.map((u) => u.stored).filter((s) => s !== undefined);
+}
+
+/** What the outbox sends. */
+function parcelOf(job: Job, text: string): Parcel {
+  const to = sessionOfKey(job.key);
+  return {
+    id: job.id,
+    type: to.type === group ? MsgType.GROUP_TEXT : MsgType.SINGLE_TEXT,
+    to: to.id,
+    data: encryptText(text),
+    ...(job.contentType && { contentType: job.contentType }),
+    ...(job.replyTo && { replyTo: job.replyTo }),
+    ...(job.burnSeconds && { burnSeconds: job.burnSeconds }),
+  };
 }
 
 const revokeAfter = 60_000; // pictures that are still being shown under their local names

@@ -63,8 +63,12 @@ class Uploads {
   offsets: number[] = [];
   /** What happens to the next pieces: "cut" after so many bytes, or a status. */
   faults: (number | "away")[] = [];
+  /** Where the session is. */
+  at = "";
+  readonly urls: string[] = [];
 
-  post: Post = async (_url, offset, piece, progress) => {
+  post: Post = async (url, offset, piece, progress) => {
+    this.urls.push(url);
     this.offsets.push(offset);
     const fault = this.faults.shift();
     if (fault === "away") {
@@ -93,7 +97,7 @@ const ten = new Blob(["0123456789"], { type: "image/png" });
 async function upload(server: Uploads): Promise<{ result: Stored; progress: number[] }> {
   vi.stubGlobal("fetch", server.fetch);
   const progress: number[] = [];
-  const t = new Transfer(answering([]), server.post);
+  const t = new Transfer(answering([]), () => server.at, server.post);
   const done = t.upload(ten, "a.png", (p) => progress.push(p), new AbortController().signal);
   done.catch(() => undefined);
   await vi.advanceTimersByTimeAsync(60_000);
@@ -116,6 +120,46 @@ test("at another node it begins anew", async () => {
   await upload(server);
   expect(server.offsets).toEqual([0, 4, 0]);
   expect(new TextDecoder().decode(server.got)).toBe("0123456789");
+});
+
+test("content is sent to and fetched from the node that the session is on, and shown from memory then [TT-MEDIA-1]", async () => {
+  const server = new Uploads();
+  server.faults = [4, "away"];
+  const fetch = vi.fn(async (_url: string) => new Response("a picture"));
+  vi.stubGlobal("fetch", fetch);
+  const t = new Transfer(answering([]), () => server.at, server.post);
+  const own = t.address("g0/a");
+  await pass(20);
+  expect(await own).toBe("/msfs/g0/a?s=1"); // as long as that is the page's own
+  server.at = "https://two.example";
+  const [shown, again] = [await t.address("g0/a"), await t.address("g0/a")];
+  expect(shown).toMatch(/^blob:/);
+  expect(again).toBe(shown);
+  expect(fetch.mock.calls.map(([url]) => url)).toEqual(["https://two.example/msfs/g0/a?s=1"]);
+  server.at = "";
+  expect(await t.address("g0/a")).toBe("/msfs/g0/a?s=1");
+  vi.stubGlobal("fetch", server.fetch);
+  const done = t.upload(ten, "a.png", () => undefined, new AbortController().signal);
+  await vi.advanceTimersByTimeAsync(1);
+  server.at = "https://three.example"; // it goes on there when the upload has broken off
+  await vi.advanceTimersByTimeAsync(60_000);
+  await done;
+  expect(server.urls).toEqual([
+    "/media/up/ticket",
+    "https://three.example/media/up/ticket",
+    "https://three.example/media/up/ticket",
+  ]);
+});
+
+test("what another node can't give is asked for again the next time", async () => {
+  let status = 503;
+  vi.stubGlobal("fetch", async () => new Response("x", { status }));
+  const t = new Transfer(answering([]), () => "https://two.example");
+  const first = expect(t.address("g0/a")).rejects.toMatchObject({ key: "problem.unavailable" });
+  await pass(20);
+  await first;
+  status = 200;
+  expect(await t.address("g0/a")).toMatch(/^blob:/);
 });
 
 test("what is refused is not tried again, what is not answered is, for a while [TT-MEDIA-7]", async () => {

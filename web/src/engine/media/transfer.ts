@@ -52,17 +52,39 @@ export class Transfer {
   /** Bytes of an upload, as the server said last. */
   mostUpload = 100 << 20;
   private readonly calls: Calls;
+  private readonly base: () => string;
   private readonly post: Post;
   private readonly addresses = new Map<string, Address>();
+  private readonly held = new Map<string, Promise<string>>(); // by path, as blob: URLs
   private wanted: Wanted[] = [];
 
-  constructor(calls: Calls, post: Post = postPiece) {
+  /** base: the origin of the node that the session is on, at the time, or "" if it is the page's own. */
+  constructor(calls: Calls, base: () => string = () => "", post: Post = postPiece) {
     this.calls = calls;
+    this.base = base;
     this.post = post;
   }
 
-  /** Where a path can be fetched from. Those asked for at about the same time are asked for together. */
-  address(path: string): Promise<string> {
+  /** What a path can be shown from, and saved: an address of the page's own origin, or a blob:. */
+  async address(path: string): Promise<string> {
+    const at = await this.addressOf(path);
+    const base = this.base();
+    return base === "" ? at : this.hold(path, base + at);
+  }
+
+  /** Fetches content from another node than the page's own: only so may a page show and save what is of another origin. */
+  private hold(path: string, url: string): Promise<string> {
+    let held = this.held.get(path);
+    if (!held) {
+      held = fetched(url);
+      this.held.set(path, held);
+      held.catch(() => this.held.delete(path)); // the next time it is tried again
+    }
+    return held;
+  }
+
+  /** Where a path can be fetched from at any node. Those asked for at about the same time are asked for together. */
+  private addressOf(path: string): Promise<string> {
     const known = this.addresses.get(path);
     if (known && known.until > Date.now()) {
       return Promise.resolve(known.url);
@@ -117,7 +139,7 @@ export class Transfer {
     if (answer.code !== 0 || !url) {
       throw problem(keyOf(answer.code), { text: answer.message });
     }
-    return url;
+    return this.base() + url;
   }
 
   /** Learns how large an upload may be, by asking for one of nothing. */
@@ -141,10 +163,11 @@ export class Transfer {
   }
 
   /** Posts piece after piece, from wherever the server says that it has got to. */
-  private async send(url: string, blob: Blob, progress: (part: number) => void, signal: AbortSignal): Promise<Stored> {
+  private async send(at: string, blob: Blob, progress: (part: number) => void, signal: AbortSignal): Promise<Stored> {
     let offset = 0;
     for (let tries = 0; tries < triesMost; ) {
       signal.throwIfAborted();
+      const url = this.base() + at; // the session may have moved
       const piece = blob.slice(offset, offset + pieceMost);
       const report = (sent: number) => progress(blob.size > 0 ? (offset + sent) / blob.size : 1);
       const { status, body } = await this.post(url, offset, piece, report, signal).catch(failed);
@@ -162,7 +185,7 @@ export class Transfer {
         throw refusal(status, this.mostUpload);
       }
       await pause((firstPause * 2 ** tries++ * (1 + Math.random())) / 2, signal);
-      offset = (await this.offsetOf(url, signal)) ?? offset;
+      offset = (await this.offsetOf(this.base() + at, signal)) ?? offset;
     }
     throw problem("problem.uploadFailed");
   }
@@ -180,7 +203,19 @@ export class Transfer {
 
   clear(): void {
     this.addresses.clear();
+    for (const held of this.held.values()) {
+      held.then(URL.revokeObjectURL, () => undefined);
+    }
+    this.held.clear();
   }
+}
+
+async function fetched(url: string): Promise<string> {
+  const answer = await fetch(url, { credentials: "omit" });
+  if (!answer.ok) {
+    throw problem(answer.status === 503 ? "problem.unavailable" : "problem.notFound");
+  }
+  return URL.createObjectURL(await answer.blob());
 }
 
 function failed(error: unknown): { status: number; body: unknown } {

@@ -64,6 +64,12 @@ export class Dialer {
     return this.routes().some((r) => ranks.indexOf(r.transport) < ranks.indexOf(than.transport));
   }
 
+  /** The origin of the server at the end of a route; "": the page's own. */
+  baseOf(route: Route): string {
+    const { origin } = new URL(route.url.replace(/^ws/, "http"));
+    return origin === this.config.origin ? "" : origin;
+  }
+
   /** Tries what worked first next time, for an hour. */
   remember(route: Route): void {
     this.config.shelf.setItem(

@@ -35,6 +35,7 @@ export class Outbox {
   private readonly byId = new Map<string, Slot>();
   private readonly fate: Fate;
   private heldUntil = 0;
+  private holds = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(fate: Fate) {
@@ -48,9 +49,28 @@ export class Outbox {
     this.poke();
   }
 
+  /** Puts what a page before this one has left in front of all that is there; what is there already stays as it is. */
+  resume(parcels: readonly Parcel[]): void {
+    const slots = parcels.filter((p) => !this.byId.has(p.id)).map((parcel) => ({ parcel, sent: false }));
+    this.slots.unshift(...slots);
+    for (const slot of slots) {
+      this.byId.set(slot.parcel.id, slot);
+    }
+    this.poke();
+  }
+
+  /** Nothing goes until the returned function is called: something may still come in front. */
+  hold(): () => void {
+    this.holds++;
+    return () => {
+      this.holds--;
+      this.poke();
+    };
+  }
+
   /** The next to be sent, in order; undefined: none now. */
   next(): Parcel | undefined {
-    if (Date.now() < this.heldUntil) {
+    if (this.holds > 0 || Date.now() < this.heldUntil) {
       return undefined;
     }
     const slot = this.slots.slice(0, window).find((s) => !s.sent);

@@ -20,8 +20,8 @@ import { type Ending, type Host, type Identity, Session } from "./session";
 /** What the rest of the engine does with the session. */
 export interface World {
   loggedIn(user: number, info?: UserInfo): void;
-  /** The lists are to be fetched: nothing before now will be told. */
-  fresh(): void;
+  /** The lists are to be fetched: nothing before now, a place in the cluster's log, will be told. */
+  fresh(head: bigint): void;
   live(): void;
   event(pdu: Pdu): void;
   lost(): void;
@@ -51,6 +51,8 @@ export class Runner implements Host {
   readonly status = signal<Status>({ phase: "out" });
   readonly calls: Calls;
   readonly outbox: Outbox;
+  /** The origin of the node that the session is on, or was last; "": the page's own. */
+  base = "";
   /** What the last WELCOME said. */
   welcome: Welcome | undefined;
   private readonly config: RunnerConfig;
@@ -220,7 +222,7 @@ export class Runner implements Host {
       this.me = { ...this.me, cursor: at };
     }
     if (fresh) {
-      this.config.world.fresh();
+      this.config.world.fresh(at);
     }
   }
 
@@ -228,6 +230,7 @@ export class Runner implements Host {
     this.race?.stop();
     this.race = undefined;
     this.config.dialer.remember(session.connection.route);
+    this.base = this.config.dialer.baseOf(session.connection.route);
     this.status.value = { phase: "online", transport: session.connection.route.transport };
     this.mover.watch(session);
     this.config.world.live();
@@ -239,8 +242,14 @@ export class Runner implements Host {
     this.config.world.event(pdu);
   }
 
+  moved(endpoints: readonly string[]): void {
+    if (endpoints.length > 0) {
+      this.config.dialer.prefer(endpoints); // [TT-SESS-25]
+    }
+  }
+
   drain(drain: Drain): void {
-    this.config.dialer.prefer(drain.endpoints);
+    this.moved(drain.endpoints);
     this.mover.drain(drain.withinS);
   }
 

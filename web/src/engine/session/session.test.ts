@@ -2,7 +2,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { effect } from "@preact/signals";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { IMMsgDataSchema } from "../../pb/IM.Message_pb";
-import { Code, DrainSchema, ErrorSchema, QueueSchema, Verdict } from "../../pb/sessionpb/session_pb";
+import { Code, CursorSchema, DrainSchema, ErrorSchema, QueueSchema, Verdict } from "../../pb/sessionpb/session_pb";
 import { myId } from "../testing/fakeserver";
 import { loggedIn, makeWorld, pass, type World } from "../testing/world";
 import { Cmd } from "../wire/commands";
@@ -393,6 +393,22 @@ test("endpoints of the cluster are tried when the page's own server is gone", as
   await pass(10_000);
   expect(engine.status.value.phase).toBe("online");
   expect(server.current.route.url).toBe("wss://two.example/ws");
+});
+
+test("a CURSOR tells where the cluster has moved to; one that does not leaves things as they are [TT-SESS-25]", async () => {
+  const world = await loggedIn();
+  const { server, engine } = world;
+  server.endpoints = ["wss://two.example/ws"];
+  await interrupt(world);
+  server.current.push(Cmd.cursor, 0, CursorSchema, { cursor: server.head, endpoints: ["wss://three.example/ws"] });
+  server.cursor();
+  await pass();
+  server.intercept = (c) => c.route.url === "wss://chat.example/ws"; // its node hangs
+  server.current.cut();
+  await pass(10_000);
+  expect(engine.status.value.phase).toBe("online");
+  expect(server.current.route.url).toBe("wss://three.example/ws");
+  expect(server.opened.map((c) => c.route.url)).not.toContain("wss://two.example/ws");
 });
 
 function fromMessage(body: Uint8Array) {

@@ -64,6 +64,8 @@ export interface Host {
   cursor(at: bigint, fresh: boolean): void;
   live(session: Session): void;
   event(pdu: Pdu): void;
+  /** Where the cluster can be reached from now on; none: as before. */
+  moved(endpoints: readonly string[]): void;
   drain(drain: Drain): void;
   stale(isStale: boolean): void;
   ended(session: Session, ending: Ending): void;
@@ -205,8 +207,9 @@ export class Session {
         this.credential(pdu);
         return;
       case Cmd.cursor: {
-        const { cursor } = fromBinary(CursorSchema, pdu.body);
+        const { cursor, endpoints } = fromBinary(CursorSchema, pdu.body);
         this.host.cursor(cursor, false);
+        this.host.moved(endpoints);
         this.ackLater(cursor);
         return;
       }

@@ -3,6 +3,7 @@
 import { computed, signal } from "@preact/signals";
 import type { ContactSessionInfo, UnreadInfo } from "../../pb/IM.BaseDefine_pb";
 import type { Conversation, ConversationKey, Message } from "../api";
+import type { MarksKeeper } from "../local/marks";
 import { plainOf } from "../media/forms";
 import type { Shelf } from "../net/dialer";
 import type { Batch } from "./batch";
@@ -37,6 +38,7 @@ export interface Surroundings {
   batch: Batch;
   history: History;
   drafts: Shelf;
+  marks: MarksKeeper;
   me(): number;
   /** I have read up to here: the server is to know. */
   tellRead(key: ConversationKey, upTo: number): void;
@@ -62,6 +64,7 @@ export class Conversations {
 
   constructor(surroundings: Surroundings) {
     this.at = surroundings;
+    this.at.marks.loaded = (key, marks) => this.rows.get(key)?.talk.restore(marks);
   }
 
   talk(key: ConversationKey): Talk {
@@ -114,6 +117,7 @@ export class Conversations {
   resetTalks(): void {
     for (const row of this.rows.values()) {
       row.talk.reset();
+      this.restoreMarks(row);
       row.lastId = 0;
       row.unread = 0;
       row.myRead = 0;
@@ -178,6 +182,22 @@ export class Conversations {
     if (row && entry && row.last?.id === entry.id && entry.id > 0) {
       row.last = entry;
       this.touch(row);
+    }
+  }
+
+  /** Somebody has read, or his devices have got, messages up to some. */
+  marked(key: ConversationKey, user: number, delivered: number, read: number): void {
+    const { talk } = this.row(key);
+    if (talk.mark(user, delivered, read)) {
+      this.at.marks.put(key, talk.marks);
+    }
+    this.altered(key, talk.last);
+  }
+
+  private restoreMarks(row: Row): void {
+    const marks = this.at.marks.get(row.key);
+    if (marks) {
+      row.talk.restore(marks);
     }
   }
 
@@ -354,6 +374,7 @@ export class Conversations {
       };
       talk.unread = () => made.unread;
       this.rows.set(key, made);
+      this.restoreMarks(made);
       row = made;
     }
     return row;

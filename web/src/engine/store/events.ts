@@ -108,9 +108,7 @@ export class Events {
         const m = fromBinary(MarkSchema, pdu.body);
         if (m.userId !== this.of.me()) {
           const key = keyOfSession(m.sessionType, m.sessionId);
-          const talk = conversations.talk(key);
-          talk.mark(m.userId, m.deliveredMsgId, m.readMsgId);
-          conversations.altered(key, talk.last);
+          conversations.marked(key, m.userId, m.deliveredMsgId, m.readMsgId);
         }
         return;
       }

@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { ConversationKey, Delivery, Message, Timeline } from "../api";
+import type { Marks } from "../local/marks";
 import type { Batch } from "./batch";
 import type { Entry } from "./entry";
 
@@ -403,18 +404,34 @@ export class Talk implements Timeline {
     return further(entry, entry.id <= read ? "read" : entry.id <= this.delivered ? "delivered" : "sent");
   }
 
-  mark(user: number, delivered: number, read: number): void {
+  /** True: that is news. */
+  mark(user: number, delivered: number, read: number): boolean {
     const before = this.reads.get(user) ?? 0;
     if (read > before) {
       this.reads.set(user, read);
     }
     if (this.key.startsWith("g")) {
       this.eachOwn(before, read, (e) => this.change(e, { readBy: (e.readBy ?? 0) + 1 }));
-      return;
+      return read > before;
     }
+    const isNews = read > before || delivered > this.delivered;
     this.eachOwn(this.delivered, delivered, (e) => this.change(e, further(e, "delivered")));
     this.delivered = Math.max(this.delivered, delivered);
     this.eachOwn(before, read, (e) => this.change(e, this.counting(further(e, "read"))));
+    return isNews;
+  }
+
+  /** What marks have said so far. */
+  get marks(): Marks {
+    return { delivered: this.delivered, reads: [...this.reads] };
+  }
+
+  /** Takes up what was known before. */
+  restore({ delivered, reads }: Marks): void {
+    for (const [user, upTo] of reads) {
+      this.mark(user, 0, upTo);
+    }
+    this.mark(0, delivered, 0);
   }
 
   /** I have read up to here: what is to burn begins to. */

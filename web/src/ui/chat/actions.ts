@@ -9,6 +9,11 @@ export const recallFor = 2 * 60_000;
 
 export type Action = "reply" | "copy" | "save" | "recall" | "burn" | "retry" | "discard";
 
+/** Whether sending a message again may bring it there. */
+export function canRetry(m: Message): boolean {
+  return m.delivery === "failed" && !m.lost;
+}
+
 /** What can be done with a message, in the order of the menu. */
 export function actionsFor(m: Message, group: Group | undefined, me: number, now: number): Action[] {
   const out: Action[] = [];
@@ -17,7 +22,7 @@ export function actionsFor(m: Message, group: Group | undefined, me: number, now
   if (m.state !== "live") {
     return out;
   }
-  if (m.delivery === "failed" || m.delivery === "undeliverable") {
+  if (canRetry(m)) {
     out.push("retry");
   }
   if (stored && !group?.gone) {

@@ -5,7 +5,7 @@ import { t } from "../i18n";
 import { Avatar, Icon, IconButton, report } from "../kit";
 import { nameOf, preview } from "../names";
 import { ticker } from "../ticker";
-import { menuFor } from "./actions";
+import { canRetry, menuFor } from "./actions";
 import { deliveryText, Mark } from "./delivery";
 import type { Chat } from "./model";
 import { PartView } from "./parts";
@@ -63,9 +63,11 @@ function Trouble({ chat, message }: { chat: Chat; message: Message }) {
   return (
     <p class="trouble">
       <span>{deliveryText(message)}</span>
-      <button type="button" class="link" onClick={() => void chat.engine.retry(chat.key, message.key).catch(report)}>
-        {t("msg.retry")}
-      </button>
+      {canRetry(message) && (
+        <button type="button" class="link" onClick={() => void chat.engine.retry(chat.key, message.key).catch(report)}>
+          {t("msg.retry")}
+        </button>
+      )}
       {message.delivery === "failed" && (
         <button type="button" class="link" onClick={() => chat.engine.discard(chat.key, message.key)}>
           {t("msg.discard")}

@@ -235,5 +235,7 @@ export const en = {
   "problem.replaced": "TeamTalk is in use in another window.",
   "problem.tooLargeHere": "It is larger than the server takes.",
   "problem.noPicture": "That is no picture that the server knows.",
+  "problem.chooseAgain": "The page was closed before it was uploaded. Choose it again.",
+  "problem.waited": "It could not be sent for days. Is it still true?",
   "problem.closed": "The connection was closed.",
 } as const;

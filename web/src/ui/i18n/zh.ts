@@ -235,5 +235,7 @@ export const zh: Record<keyof typeof en, string> = {
   "problem.replaced": "TeamTalk 正在另一个窗口中使用。",
   "problem.tooLargeHere": "超过了服务器允许的大小。",
   "problem.noPicture": "服务器无法识别这张图片。",
+  "problem.chooseAgain": "页面在上传完成前已关闭，请重新选择。",
+  "problem.waited": "已多日未能发送，请确认是否仍要发送。",
   "problem.closed": "连接已关闭。",
 };

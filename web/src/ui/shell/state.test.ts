@@ -54,11 +54,9 @@ describe("what can be done with a message", () => {
   });
   test("what failed can be tried again or thrown away; it has no id to reply to", () => {
     expect(actions({ mine: true, id: 0, delivery: "failed" })).toEqual(["retry", "copy", "discard"]);
-    expect(actions({ mine: true, delivery: "undeliverable" }, undefined, now + 1e9)).toEqual([
-      "retry",
-      "reply",
-      "copy",
-    ]);
+    expect(actions({ mine: true, id: 0, delivery: "failed", lost: true })).toEqual(["copy", "discard"]);
+    // For good: the same again would come to the same.
+    expect(actions({ mine: true, delivery: "undeliverable" }, undefined, now + 1e9)).toEqual(["reply", "copy"]);
   });
   test("nothing with what is gone, and nothing new in a group one has left", () => {
     expect(actions({ state: "recalled" })).toEqual([]);
