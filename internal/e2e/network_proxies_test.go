@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func (c surrounding) enter(t *testing.T) {
 	if c.rules != "" {
 		proxy = h.startSquid(t, c.rules)
 	}
-	ctx, cancel := limited(t, Patience)
+	ctx, cancel := limited(t, 3*Patience)
 	defer cancel()
 	setProxy(t, c.proxy)
 	start := time.Now()
@@ -61,15 +62,17 @@ func (c surrounding) enter(t *testing.T) {
 		t.Fatal(err)
 	}
 	took := time.Since(start)
-	route := inside.sdk.Status().Route
-	t.Logf("in after %s, by %s %s", took.Round(time.Millisecond), route.Transport, route)
+	came := inside.sdk.Status().Route
+	t.Logf("in after %s, by %s %s", took.Round(time.Millisecond), came.Transport, came)
 	if took > 5*enterTime {
 		t.Errorf("it took %s, far more than %s", took, enterTime)
 	}
-	route.URL = ""
-	if route != c.want {
-		t.Errorf("it came by %+v, want %+v", route, c.want)
-	}
+	// Where the best way is slow to open, as on a busy machine, the next one wins, and the client moves when it has nothing else to do.
+	Eventually(t, fmt.Sprintf("it to go by %+v, and not by %+v", c.want, came), func() bool {
+		route := inside.sdk.Status().Route
+		route.URL = ""
+		return route == c.want
+	})
 	setProxy(t, "")
 	friend, err := onHost{host: h.server, address: serverHost}.open(ctx, t, s, 2)
 	if err != nil {
@@ -109,11 +112,10 @@ func TestNeverPlainUnasked(t *testing.T) {
 		t.Fatalf("it is in by %s", p.sdk.Status().Route)
 	}
 	t.Logf("it stays out: %v", err)
-	asked := proxy.asked()
-	if !slices.ContainsFunc(asked, func(line string) bool { return strings.HasPrefix(line, "TCP_DENIED/403 CONNECT") }) {
-		t.Errorf("the proxy was not even asked: %q", asked)
-	}
-	for _, line := range asked {
+	Eventually(t, "the proxy to have been asked", func() bool {
+		return slices.ContainsFunc(proxy.asked(), func(line string) bool { return strings.HasPrefix(line, "TCP_DENIED/403 CONNECT") })
+	})
+	for _, line := range proxy.asked() {
 		if strings.Contains(line, " GET ") || strings.Contains(line, " POST ") || strings.Contains(line, ":80 ") {
 			t.Errorf("it tried %s", line)
 		}

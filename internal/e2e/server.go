@@ -20,6 +20,9 @@ import (
 // Patience is how long the harness waits for anything that must happen; far more than any of it takes.
 const Patience = 30 * time.Second
 
+// commandPatience is how long an operator's command may take, of which some wait for a node to be left by its clients.
+const commandPatience = 2 * Patience
+
 // Addresses is what a ready server writes into addresses.json of its data directory.
 type Addresses struct {
 	TCP   string `json:"tcp"`
@@ -232,12 +235,15 @@ func (s *Server) Pid() int { return s.cmd.Process.Pid }
 // Ctl runs an operator command of the real executable against this server and returns what it printed.
 func (s *Server) Ctl(tb testing.TB, dir string, args ...string) (string, error) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), commandPatience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Binary(tb), append(args, "--data", s.Dir)...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no end in %s: %w", commandPatience, err)
+		}
 		err = fmt.Errorf("teamtalkd %s: %w", strings.Join(args, " "), err)
 	}
 	return string(out), err

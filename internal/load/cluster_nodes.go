@@ -217,10 +217,14 @@ func (c *servers) roles(ctx context.Context) (leader *member, followers []*membe
 func (c *servers) whole(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, wholeLimit)
 	defer cancel()
+	var why error
 	for {
-		why := c.shortcoming(ctx)
-		if why == nil {
+		now := c.shortcoming(ctx)
+		if now == nil {
 			return nil
+		}
+		if why == nil || ctx.Err() == nil { // a question that was broken off tells less
+			why = now
 		}
 		if err := wait(ctx, wholeEvery); err != nil {
 			return fmt.Errorf("the cluster of %s is not whole: %w; it was waited for until: %w", c.dir, why, err)

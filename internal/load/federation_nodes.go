@@ -185,10 +185,14 @@ func (f *offices) linked(ctx context.Context) error {
 func (f *offices) await(ctx context.Context, limit time.Duration, is func(*fedStatus) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	var s *fedStatus // the last one: the time may be over in the middle of a question
 	for {
-		s, err := f.all[0].status(ctx)
-		if err == nil && is(s) {
-			return nil
+		now, err := f.all[0].status(ctx)
+		if err == nil {
+			s = now
+			if is(s) {
+				return nil
+			}
 		}
 		if waited := wait(ctx, linkedEach); waited != nil {
 			return fmt.Errorf("the links of %s: %w: %s", f.all[0].domain, errors.Join(err, waited), s.words())

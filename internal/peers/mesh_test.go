@@ -135,7 +135,7 @@ func TestLinksGoDownAndUp(t *testing.T) {
 // Half-open: nothing passes any more and nobody is told. The dead host is found by its silence, calls end as unknown.
 func TestSilentHost(t *testing.T) {
 	w := newWorld(t)
-	quick := func(c *Config) { c.Tuning.Ping = 50 * time.Millisecond }
+	quick := func(c *Config) { c.Tuning.Ping = 300 * time.Millisecond }
 	b := w.join(t, "n2", func(ctx context.Context, _ protocol.NodeID, method uint8, _ []byte) ([]byte, error) {
 		if method == 2 {
 			<-ctx.Done()
@@ -160,7 +160,7 @@ func TestSilentHost(t *testing.T) {
 	begun := time.Now()
 	relay.Cut(simnet.Silence)
 	a.expect(t, "n2 down")
-	t.Logf("found after %s with pings every 50 ms", time.Since(begun))
+	t.Logf("found after %s with pings every 300 ms", time.Since(begun))
 	if _, err := call.Wait(within(t)); !protocol.IsOutcomeUnknown(err) {
 		t.Errorf("a call under way: %v", err)
 	}

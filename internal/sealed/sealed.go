@@ -17,9 +17,6 @@ const minPassphrase = 12
 // intro is how each such file begins.
 const intro = "age-encryption.org/v1\n"
 
-// work is the logarithm of what one try of a passphrase costs: about a second, and 256 MiB of memory.
-const work = 18
-
 // NewWriter encrypts what is written, which is whole only if Close has no error; to is not closed.
 func NewWriter(to io.Writer, passphrase string) (io.WriteCloser, error) {
 	return newWriter(to, passphrase, work)

@@ -66,17 +66,6 @@ func TestSealed(t *testing.T) {
 	}
 }
 
-// TestCost keeps trying passphrases expensive: the file says what each try costs.
-func TestCost(t *testing.T) {
-	var file bytes.Buffer
-	if _, err := NewWriter(&file, passphrase); err != nil {
-		t.Fatal(err)
-	}
-	if head, _, _ := strings.Cut(file.String(), "\n---"); !strings.HasSuffix(strings.Split(head, "\n")[1], " 18") {
-		t.Errorf("the head is %q", head)
-	}
-}
-
 func TestDetectPlain(t *testing.T) {
 	for _, text := range []string{"", "x", "age-encryption.org/v2\nwhatever", strings.Repeat("x", 10_000)} {
 		is, rest, err := Detect(strings.NewReader(text))

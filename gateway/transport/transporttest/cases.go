@@ -233,8 +233,21 @@ func discardUntil(l *link) {
 	if d := time.Since(began); d < 200*time.Millisecond {
 		l.Errorf("discarded for %v only", d)
 	}
-	l.await("the client's writing", sent)
+	l.ends("the client's writing", func() {
+		for !isClosed(sent) { // it may not have come that far
+			l.server.Discard(time.Now().Add(10 * time.Millisecond))
+		}
+	})
 	l.close(protocol.CodeKicked)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 func discardUntilGone(l *link) {

@@ -69,6 +69,9 @@ func (c *conn) RemoteAddr() netip.AddrPort { return c.addr }
 
 // Read returns the next PDU of a message. limit bounds the message, as far as it has been read, as well as the PDU [TT-WS-3].
 func (c *conn) Read(limit int) (pdu.PDU, error) {
+	if c.isEnding() { // the lock is the closing handshake's until the client has answered
+		return pdu.PDU{}, fmt.Errorf("ws: %w", net.ErrClosed)
+	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	for {

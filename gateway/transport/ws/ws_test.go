@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -100,7 +99,8 @@ func overPipe(t testing.TB, cfg Config) piped {
 func pack(useTLS bool) transporttest.Transport {
 	return transporttest.Transport{Kind: transport.KindWebSocket, Dial: func(t testing.TB) (transporttest.Client, transport.Conn) {
 		desk := transporttest.NewDesk(t)
-		_, srv := serve(t, Config{Handle: desk.Handle, Flush: 300 * time.Millisecond}, useTLS)
+		// Long, because a farewell that is not over by then is cut off, and yet over before a test gives up.
+		_, srv := serve(t, Config{Handle: desk.Handle, Flush: patience / 2}, useTLS)
 		t.Cleanup(desk.Release)
 		var c *transporttest.WebSocket
 		var err error
