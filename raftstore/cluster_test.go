@@ -157,16 +157,21 @@ func (c *testCluster) leader() *testNode {
 	return leader
 }
 
+// follower is one that knows who leads.
 func (c *testCluster) follower() *testNode {
 	c.t.Helper()
-	c.leader()
-	for _, n := range c.all() {
-		if !n.IsLeader() {
-			return n
+	var follower *testNode
+	eventually(c.t, "a follower", func() bool {
+		leader := c.leader()
+		for _, n := range c.all() {
+			if l, ok := n.Leader(); n != leader && ok && l.ID == leader.cfg.NodeID {
+				follower = n
+				return true
+			}
 		}
-	}
-	c.t.Fatal("no follower")
-	return nil
+		return false
+	})
+	return follower
 }
 
 // writers propose until they are stopped; result maps commands to whether they were acknowledged.
