@@ -157,23 +157,6 @@ func (c *testCluster) leader() *testNode {
 	return leader
 }
 
-// follower is one that knows who leads.
-func (c *testCluster) follower() *testNode {
-	c.t.Helper()
-	var follower *testNode
-	eventually(c.t, "a follower", func() bool {
-		leader := c.leader()
-		for _, n := range c.all() {
-			if l, ok := n.Leader(); n != leader && ok && l.ID == leader.cfg.NodeID {
-				follower = n
-				return true
-			}
-		}
-		return false
-	})
-	return follower
-}
-
 // writers propose until they are stopped; result maps commands to whether they were acknowledged.
 func (c *testCluster) writers(n int) (stop func() map[string]bool) {
 	ctx, cancel := context.WithCancel(context.Background())

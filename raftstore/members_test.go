@@ -82,6 +82,23 @@ func TestMembership(t *testing.T) {
 	}
 }
 
+// follower is one that knows who leads.
+func (c *testCluster) follower() *testNode {
+	c.t.Helper()
+	var follower *testNode
+	eventually(c.t, "a follower", func() bool {
+		leader := c.leader()
+		for _, n := range c.all() {
+			if l, ok := n.Leader(); n != leader && ok && l.ID == leader.cfg.NodeID {
+				follower = n
+				return true
+			}
+		}
+		return false
+	})
+	return follower
+}
+
 func TestMembershipRefusals(t *testing.T) {
 	c := newForwarding(t, 3, clusterTuning())
 	f, l := c.follower(), c.leader()
