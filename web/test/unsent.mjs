@@ -150,6 +150,9 @@ await run(async (show) => {
 async function silent(show, me, texts) {
   await show.step("the WebSocket falls silent and stays open: the page goes on by itself", async () => {
     await ask("refuse", { paths: ["/lp"] }); // which would win where a WebSocket takes long to open
+    await me.say("by a new one"); // what there was has been cut
+    await me.becomes("by a new one", "sent", "delivered", "read");
+    texts.push("by a new one");
     await me.online("websocket");
     check((await ask("silence")) > 0, "there was nothing to silence");
     await me.say("can you hear me?");

@@ -99,7 +99,7 @@ export async function alerts(show, { lin, wang, group }) {
       await wang.say("One's own");
       await lin.sees("One's own");
       await lin.button("Burn after reading").click();
-      await lin.page.getByRole("menuitem", { name: "1 h" }).click();
+      await lin.page.getByRole("menuitem", { name: "60 min" }).click();
       await lin.say("The safe is 1234");
       await tells("林晓雨", "Burns after reading");
       check(!JSON.stringify(await told(wang)).includes("1234"), "the text is told");
