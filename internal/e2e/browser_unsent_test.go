@@ -33,10 +33,8 @@ func TestBrowserUnsent(t *testing.T) {
 			}
 			return nil
 		}),
-		"refuse": asked(t, func(a struct{ Paths []string }) any {
-			b.refuse(a.Paths...)
-			return b.cut()
-		}),
+		"refuse":  asked(t, func(a struct{ Paths []string }) any { b.refuse(a.Paths...); return nil }),
+		"cut":     asked(t, func(struct{}) any { return b.cut() }),
 		"silence": asked(t, func(struct{}) any { return b.silence() }),
 		"lost":    asked(t, func(struct{}) any { return b.hasLost() }),
 		"heard":   asked(t, func(struct{}) any { return heardBy(ctx, t, bo, me) }),
