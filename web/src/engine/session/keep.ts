@@ -1,5 +1,7 @@
 // What lets the session go on after a reload: kept by the server in a cookie that no script can read, and handed back when asked for.
 
+import { Backoff } from "./backoff";
+
 /** Enough to resume: not the cursor, as what it was for is gone with the page. */
 export interface Kept {
   device: string;
@@ -10,11 +12,15 @@ export interface Kept {
 
 export interface Keep {
   put(kept: Kept, seconds: number): Promise<void>;
+  /** Rejects when the server did not answer: whether there is a session is not known then. */
   take(): Promise<Kept | undefined>;
   drop(): Promise<void>;
 }
 
 const path = "/web/session";
+
+/** For so long a server that does not answer, as while it restarts, is asked again before the page turns to the login, ms. */
+const patience = 20_000;
 
 /** The keep of the page's own server. */
 export const cookieKeep: Keep = {
@@ -22,7 +28,7 @@ export const cookieKeep: Keep = {
     await ask("", { value: JSON.stringify(kept), max_age: seconds });
   },
   async take() {
-    const answer = await ask("/take");
+    const answer = await answered("/take");
     if (answer.status !== 200) {
       return undefined;
     }
@@ -34,6 +40,23 @@ export const cookieKeep: Keep = {
     await ask("/drop");
   },
 };
+
+/** The first answer that is the server's own, not that of a proxy in front of a server that is away. */
+async function answered(end: string): Promise<Response> {
+  const until = Date.now() + patience;
+  const backoff = new Backoff();
+  for (;;) {
+    const answer = await ask(end).catch((error: Error) => error);
+    if (answer instanceof Response && answer.status < 500) {
+      return answer;
+    }
+    const wait = backoff.next(0);
+    if (Date.now() + wait > until) {
+      throw answer instanceof Error ? answer : new Error(`the server answers ${answer.status}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, wait));
+  }
+}
 
 function ask(end: string, body?: object): Promise<Response> {
   return fetch(path + end, {
