@@ -28,7 +28,8 @@ func TestRequestFile(t *testing.T) {
 	_, _, err := NewFiles(s, nil).Request(ctx, 1, 2, "f", 10, true)
 	wantCode(t, "no transfers", err, protocol.CodeUnavailable)
 	transfers := new(fakeTransfers)
-	for n, want := range map[int]bool{1: false, 2: true} {
+	for i, want := range []bool{false, true} { // every second receiver of the fake is online
+		n := i + 1
 		task, online, err := NewFiles(s, transfers).Request(ctx, 1, 2, "f", 10, true)
 		if err != nil || task != transfers.task(n) || online != want {
 			t.Errorf("offer %d: %q online %v, %v", n, task, online, err)
