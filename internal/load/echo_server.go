@@ -166,6 +166,9 @@ func listenQUICEcho(server, client *tls.Config) (*echoServer, error) {
 				return err
 			}
 			stream, err := c.OpenStreamSync(ctx)
+			if err == nil {
+				err = knock(stream)
+			}
 			if err != nil {
 				return errors.Join(err, c.CloseWithError(0, ""))
 			}
@@ -175,6 +178,15 @@ func listenQUICEcho(server, client *tls.Config) (*echoServer, error) {
 		return e, err
 	}
 	return s, nil
+}
+
+// knock waits for a byte to come back: a server that has more connections than it has taken refuses the next after their handshake.
+func knock(stream *quic.Stream) error {
+	if _, err := stream.Write([]byte{0}); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(stream, make([]byte, 1))
+	return err
 }
 
 // quicEcho is the client's stream.

@@ -188,18 +188,20 @@ func (r *roads) cut() {
 	}
 }
 
-// refusals is how often a QUIC server may say that it has no room for a new connection at the moment, which it also does after the handshake.
-const refusals = 10
+// patience is how long a QUIC server may say that it has no room for a new connection, which it also does after the handshake: handshakes that
+// were given up, as at the end of a measurement, keep their room until they time out.
+const patience = 15 * time.Second
 
-// unlessRefused tries again, with jitter, as long as QUIC says CONNECTION_REFUSED [TT-QUIC-7].
+// unlessRefused tries again, with jitter, while QUIC says CONNECTION_REFUSED [TT-QUIC-7].
 func unlessRefused(ctx context.Context, connect func() error) error {
-	for attempt := 1; ; attempt++ {
+	until := time.Now().Add(patience)
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := connect()
-		if refused, ok := errors.AsType[*quic.TransportError](err); !ok || refused.ErrorCode != quic.ConnectionRefused || attempt == refusals {
+		if refused, ok := errors.AsType[*quic.TransportError](err); !ok || refused.ErrorCode != quic.ConnectionRefused || time.Now().After(until) {
 			return err
 		}
 		select {
-		case <-time.After(rand.N(time.Duration(attempt) * 50 * time.Millisecond)):
+		case <-time.After(rand.N(pause)):
 		case <-ctx.Done():
 			return err
 		}
