@@ -40,8 +40,7 @@ func (p *passing) show(text string) {
 	if p == nil {
 		return
 	}
-	runes := []rune(texttable.Printable(text))
-	text = string(runes[:max(0, min(len(runes), p.width()-1))]) // a line that wraps could not be taken back
+	text = texttable.Cut(texttable.Printable(text), p.width()-1) // a line that wraps could not be taken back
 	if text != p.shown {
 		p.shown = text
 		_, _ = fmt.Fprint(p.w, "\r\x1b[K"+text) // a terminal that is gone cannot be told so

@@ -40,10 +40,10 @@ func TestWaitingLine(t *testing.T) {
 func TestPassing(t *testing.T) {
 	var b bytes.Buffer
 	p := &passing{w: &b, width: func() int { return 10 }}
-	for _, text := range []string{"", "one", "one", "two \x1b[2J is long", ""} {
+	for _, text := range []string{"", "one", "one", "two \x1b[2J is long", "服务器没有回答", ""} {
 		p.show(text)
 	}
-	if want := "\r\x1b[Kone\r\x1b[Ktwo \uFFFD[2J \r\x1b[K"; b.String() != want {
+	if want := "\r\x1b[Kone\r\x1b[Ktwo \uFFFD[2J \r\x1b[K服务器没\r\x1b[K"; b.String() != want {
 		t.Errorf("%q, want %q", b.String(), want)
 	}
 	var none *passing

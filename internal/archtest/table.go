@@ -117,7 +117,7 @@ func otherRows() []Row {
 		{Dir: "internal/archtest", Why: "these rules", TestImports: nil},
 		{Dir: "internal/load", Why: "the load generator's connections, modes and figures",
 			Imports: []string{"protocol/...", "client/...", "internal/simnet"}, Modules: []string{proto, "github.com/HdrHistogram/hdrhistogram-go", sync, sys, "github.com/coder/websocket", "github.com/quic-go/quic-go"}},
-		{Dir: "internal/texttable", Why: "tables for terminals"},
+		{Dir: "internal/texttable", Why: "tables and lines for terminals", Modules: []string{cells}},
 		{Dir: "internal/terminal", Why: "the terminal client between its flags and the SDK: profile, sessions, names, lines", Imports: []string{"client/...", "internal/texttable"}},
 		{Dir: "internal/chat", Why: "what a messenger's screen shows and how it changes; waits for nothing", Imports: []string{"client"}, Modules: []string{cells}},
 		{Dir: "internal/chatview", Why: "the full-screen messenger: draws package chat, runs it on a session and a terminal",

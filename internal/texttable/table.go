@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode"
+
+	"github.com/rivo/uniseg"
 )
 
 // Table is rows of cells, the first row being the heading.
@@ -18,7 +20,7 @@ func (t Table) Print(w io.Writer) error {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], cellWidth(Printable(cell)))
+			widths[i] = max(widths[i], uniseg.StringWidth(Printable(cell)))
 		}
 	}
 	var b strings.Builder
@@ -27,7 +29,7 @@ func (t Table) Print(w io.Writer) error {
 			cell = Printable(cell)
 			b.WriteString(cell)
 			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-cellWidth(cell)+2))
+				b.WriteString(strings.Repeat(" ", widths[i]-uniseg.StringWidth(cell)+2))
 			}
 		}
 		b.WriteByte('\n')
@@ -46,22 +48,13 @@ func Printable(s string) string {
 	}, s)
 }
 
-// cellWidth is how many columns a terminal needs for s; Chinese, Japanese and Korean characters take two.
-func cellWidth(s string) int {
-	n := 0
-	for _, r := range s {
-		switch {
-		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
-		case isWide(r):
-			n += 2
-		default:
-			n++
+// Cut is the beginning of a text that a terminal shows in so many columns; Chinese, Japanese and Korean characters take two.
+func Cut(s string, columns int) string {
+	end, width := 0, 0
+	for g := uniseg.NewGraphemes(s); g.Next(); _, end = g.Positions() {
+		if width += g.Width(); width > columns {
+			break
 		}
 	}
-	return n
-}
-
-func isWide(r rune) bool {
-	return r >= 0x1100 && r <= 0x115f || r >= 0x2e80 && r <= 0xa4cf || r >= 0xac00 && r <= 0xd7a3 || r >= 0xf900 && r <= 0xfaff ||
-		r >= 0xfe30 && r <= 0xfe6f || r >= 0xff00 && r <= 0xff60 || r >= 0xffe0 && r <= 0xffe6 || r >= 0x1f300 && r <= 0x1faff || r >= 0x20000 && r <= 0x3fffd
+	return s[:end]
 }
