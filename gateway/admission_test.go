@@ -233,7 +233,7 @@ func TestTenThousandWait(t *testing.T) {
 			t.Fatal("nobody waits")
 		}
 	})
-	if allocations > 10 {
+	if allocations > n/10 { // none of its own; but what else runs in the process counts as well
 		t.Errorf("%v allocations to tell all", allocations)
 	}
 	for i := n; i > 1; i-- { // from the end: a search from the front would show
