@@ -45,12 +45,13 @@ func (e *Engine) serve(l *link) {
 	l.out.init()
 	written := make(chan bool, 1)
 	go func() { // ends when the outbox is closed or the connection breaks, both below; joined below
-		written <- l.out.run(l.conn.Write, func() {
+		all := l.out.run(l.conn.Write, func() {
 			if t := l.takes.Load(); t != nil {
 				t.forward()
 			}
 		})
-		_ = l.conn.SetReadDeadline(time.Unix(1, 0)) // who can't be written to is not read from
+		_ = l.conn.SetReadDeadline(time.Unix(1, 0)) // who can't be written to is not read from; before the parting, which sets its own
+		written <- all
 	}()
 	loggedIn, err := e.talk(l)
 	if why := refused(err, loggedIn); why != "" {
