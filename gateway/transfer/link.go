@@ -3,6 +3,7 @@ package transfer
 import (
 	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,8 +34,10 @@ type link struct {
 
 	known func() // is called when the client has said who it is
 
-	done  atomic.Bool          // no more is read
 	takes atomic.Pointer[task] // the online task that this is the receiving side of
+
+	mu   sync.Mutex // guards done together with the read deadline
+	done bool       // no more is read
 }
 
 // errOver: nothing more is to be read, and what was written is to arrive.
@@ -42,24 +45,38 @@ var errOver = errors.New("transfer: over")
 
 // finish has the client get what waits for it, and then the end of the connection.
 func (l *link) finish() {
-	l.done.Store(true)
-	l.out.close()
+	l.mu.Lock()
+	l.done = true
 	_ = l.conn.SetReadDeadline(time.Unix(1, 0)) // fails only if it is closed
+	l.mu.Unlock()
+	l.out.close() // behind done: the end of the writing is an error for who reads, unless it is over
 }
 
 // read waits for the next PDU; errOver after finish.
 func (l *link) read(limit int, until time.Time) (pdu.PDU, error) {
-	if err := l.conn.SetReadDeadline(until); err != nil {
+	if err := l.awaitBy(until); err != nil {
 		return pdu.PDU{}, err
 	}
-	if l.done.Load() { // behind the deadline, which finish sets behind this
-		return pdu.PDU{}, errOver
-	}
 	p, err := l.conn.Read(limit)
-	if err != nil && l.done.Load() {
+	if err != nil && l.isDone() {
 		return p, errOver
 	}
 	return p, err
+}
+
+func (l *link) awaitBy(until time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done {
+		return errOver
+	}
+	return l.conn.SetReadDeadline(until)
+}
+
+func (l *link) isDone() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.done
 }
 
 // send queues a PDU; false: the client does not take it, or it is our mistake.
