@@ -34,18 +34,29 @@ func (c *Client) KickPC(ctx context.Context) error {
 // Logout ends the session for good: its token is revoked, the storage forgets all but the device id, and what was not sent fails. It waits for a
 // connection as long as ctx says; without one nothing changes. The client is closed when it returns nil.
 func (c *Client) Logout(ctx context.Context) error {
-	r := &request{command: pdu.CmdLogoutReq, answer: pdu.CmdLogoutRes, body: &pb.IMLogoutReq{}, then: func(_ proto.Message, err error) {
-		// The server ends the connection behind its answer; if that was lost, so is the session.
-		if err == nil || errors.Is(err, ErrInterrupted) {
+	r := &request{command: pdu.CmdLogoutReq, answer: pdu.CmdLogoutRes, body: &pb.IMLogoutReq{}, then: func(m proto.Message, err error) {
+		// The server ends the connection behind its answer; if that was lost, so is the session. With a refusal it goes on.
+		if err == nil && loggedOut(m) == nil || errors.Is(err, ErrInterrupted) {
 			c.stop(ErrLoggedOut)
 		}
 	}}
-	if err := c.engine.requests.do(ctx, r); err != nil && !errors.Is(err, ErrInterrupted) {
+	switch err := c.engine.requests.do(ctx, r); {
+	case err == nil:
+		if err := loggedOut(r.resp); err != nil {
+			return err
+		}
+	case !errors.Is(err, ErrInterrupted):
 		return err
 	}
 	<-c.done
 	c.engine.keeper.forget()
 	return c.Close()
+}
+
+// loggedOut is what 0x0106 says; an error: the token is still good, as when the cluster has no leader [TT-SESS-7].
+func loggedOut(m proto.Message) error {
+	answer, _ := m.(*pb.IMLogoutRsp)
+	return refusedBy("logout", answer.GetResultCode())
 }
 
 // forget keeps nothing but the device id.

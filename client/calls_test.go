@@ -229,6 +229,39 @@ func TestLogout(t *testing.T) {
 	})
 }
 
+// A logout that the server refuses, as without a leader, is none: its token is still good [TT-SESS-7].
+func TestLogoutRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		storage := &client.MemoryStorage{}
+		r.cfg.Storage = storage
+		c := r.open()
+		r.drain()
+		refuses := true
+		r.server.do(func() {
+			r.server.hook = func(c *fakeConn, p pdu.PDU) bool {
+				if p.Header.Command != pdu.CmdLogoutReq || !refuses {
+					return false
+				}
+				c.push(pdu.CmdLogoutRes, p.Header.Seq, &pb.IMLogoutRsp{ResultCode: u32(1)})
+				return true
+			}
+		})
+		if err := c.Logout(t.Context()); err == nil || c.Err() != nil {
+			t.Fatalf("logged out: %v, %v", err, c.Err())
+		}
+		<-time.After(time.Minute) // it is not written at once
+		if s, err := storage.Load(); err != nil || len(s.Token) == 0 {
+			t.Errorf("forgotten: %+v, %v", s, err)
+		}
+		r.server.do(func() { refuses = false })
+		if err := c.Logout(t.Context()); err != nil {
+			t.Error(err)
+		}
+		is(t, c.Err(), client.ErrLoggedOut)
+	})
+}
+
 // OnEvent may make calls, and gets the events in order.
 func TestOnEvent(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -123,6 +123,9 @@ func durableKey(ev Event) string {
 		who, what := profileKey(ev)
 		return who + " " + what
 	case *FileOffered:
+		if !ev.Ready { // nothing that lasts; that it is ready comes later, and is not a repeat of this
+			return ""
+		}
 		return fmt.Sprintf("f %d %q", ev.From, ev.Task)
 	}
 	return ""

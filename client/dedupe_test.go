@@ -159,3 +159,25 @@ func TestCursorGoesOn(t *testing.T) {
 		})
 	})
 }
+
+// That a file is ready is no repeat of its being offered, which a replay does not bring again [TT-SESS-13].
+func TestOfferedThenReady(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		notify := func(ready uint32) *pb.IMFileNotify {
+			return &pb.IMFileNotify{FromUserId: u32(uint32(aliceID)), ToUserId: u32(uint32(meID)), FileName: new("f"), FileSize: u32(3), TaskId: new("t"),
+				TransMode: pb.TransferFileType_FILE_TYPE_OFFLINE.Enum(), OfflineReady: u32(ready)}
+		}
+		r := newRig(t)
+		r.server.noCursor = true
+		r.open()
+		r.server.event(pdu.CmdFileNotify, notify(0))
+		if m, ok := r.event().(*client.FileOffered); !ok || m.Ready {
+			t.Fatalf("%+v", m)
+		}
+		r.server.do(func() { r.server.log = []entry{{cmd: pdu.CmdFileNotify, m: notify(1)}} })
+		r.server.cut(true)
+		if m, ok := r.event().(*client.FileOffered); !ok || !m.Ready {
+			t.Fatalf("%+v", m)
+		}
+	})
+}
