@@ -9,9 +9,11 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
+	"golang.org/x/image/draw"
 	"golang.org/x/image/webp"
 	"pgregory.net/rapid"
 )
@@ -343,4 +345,24 @@ func FuzzCleaner(f *testing.F) {
 			_, _, _ = Smaller(bytes.NewReader(content), 8, 8) // must not panic
 		}
 	})
+}
+
+// Scaled in strips it is the same picture as at once.
+func TestScaledInStrips(t *testing.T) {
+	src := image.NewYCbCr(image.Rect(0, 0, 301, 197), image.YCbCrSubsampleRatio420)
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, plane := range [][]byte{src.Y, src.Cb, src.Cr} {
+		for i := range plane {
+			plane[i] = byte(r.UintN(256))
+		}
+	}
+	for _, d := range []image.Point{{200, 130}, {64, 64}, {65, 42}, {1, 1}} {
+		want := image.NewRGBA(image.Rectangle{Max: d})
+		draw.BiLinear.Scale(want, want.Bounds(), src, src.Bounds(), draw.Src, nil)
+		for i, got := range scaled(src, d.X, d.Y, 1).Pix {
+			if diff := int(got) - int(want.Pix[i]); diff < -2 || diff > 2 {
+				t.Fatalf("%v: byte %d is %d, not %d", d, i, got, want.Pix[i])
+			}
+		}
+	}
 }

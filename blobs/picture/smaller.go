@@ -91,13 +91,26 @@ func decode(r io.Reader, contentType string) (image.Image, error) {
 	return nil, fmt.Errorf("no decoder for %s", contentType)
 }
 
-// scaled is a picture of w x h as shown, which is after turning.
+// strip is how many rows or columns are scaled at a time: the library takes 32 bytes for each pixel of the new width and the old height, which
+// for a large photo would be more than the photo.
+const strip = 64
+
+// scaled is a picture of w x h as shown, which is after turning. First its width is changed and then its height, which comes to the same.
 func scaled(src image.Image, w, h int, turn uint8) *image.RGBA {
 	if turn >= 5 {
 		w, h = h, w
 	}
+	from := src.Bounds()
+	narrow := image.NewRGBA(image.Rect(0, 0, w, from.Dy()))
+	for y := 0; y < from.Dy(); y += strip {
+		end := min(y+strip, from.Dy())
+		draw.BiLinear.Scale(narrow, image.Rect(0, y, w, end), src, image.Rect(from.Min.X, from.Min.Y+y, from.Max.X, from.Min.Y+end), draw.Src, nil)
+	}
 	small := image.NewRGBA(image.Rect(0, 0, w, h))
-	draw.BiLinear.Scale(small, small.Bounds(), src, src.Bounds(), draw.Src, nil)
+	for x := 0; x < w; x += strip {
+		end := min(x+strip, w)
+		draw.BiLinear.Scale(small, image.Rect(x, 0, end, h), narrow, image.Rect(x, 0, end, from.Dy()), draw.Src, nil)
+	}
 	return turned(small, turn)
 }
 
