@@ -182,8 +182,9 @@ func (h *Handler) takeFile(r *http.Request, part *multipart.Part, body *pacedRea
 		in.abort()
 		return protocol.Blob{}, err
 	}
-	body.answerIn(h.cfg.Tuning.KeepWithin)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.cfg.Tuning.KeepWithin)
+	within := h.cfg.Tuning.keepWithin(in.size)
+	body.answerIn(within)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), within)
 	defer cancel()
 	return in.finish(ctx, owner, part.Header.Get("Content-Type"))
 }

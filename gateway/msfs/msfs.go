@@ -51,8 +51,16 @@ type Tuning struct {
 	Partials   int           // uploads that are begun, of one user; 16
 	AllPartial int           // uploads that are begun; 1,024
 	ThumbTime  time.Duration // for making a picture smaller; 10 s
-	KeepWithin time.Duration // for recording what has come in; 1 min
+	KeepWithin time.Duration // for recording what has come in, besides the time for its size; 1 min
 }
+
+// keepWithin is how long recording so many bytes may take: a store elsewhere gets them only then.
+func (t *Tuning) keepWithin(size uint64) time.Duration {
+	return t.KeepWithin + time.Duration(size/keepSlowest)*time.Second
+}
+
+// keepSlowest is what a store has to take in a second, in bytes.
+const keepSlowest = 256 << 10
 
 func (c *Config) complete() error {
 	if c.Store == nil || c.Tickets == nil || c.Base == nil {

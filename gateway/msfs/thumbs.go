@@ -84,8 +84,8 @@ func openThumbs(dir string, most uint64, within time.Duration) (*thumbs, error) 
 		if err != nil {
 			continue // removed just now
 		}
-		if ext := filepath.Ext(f.Name()); ext != extJPEG && ext != extPNG {
-			_ = os.Remove(filepath.Join(dir, f.Name())) // half a file, of a process that was killed
+		if ext := filepath.Ext(f.Name()); ext != extJPEG && ext != extPNG || info.Size() == 0 {
+			_ = os.Remove(filepath.Join(dir, f.Name())) // half a file, of a process that was killed or a machine that lost its power
 			continue
 		}
 		t.entries[f.Name()] = &thumb{size: uint64(info.Size()), used: info.ModTime()}
@@ -233,6 +233,9 @@ func (t *thumbs) keep(name, kind string, pixels []byte) (*small, error) {
 		return nil, fmt.Errorf("smaller picture: %w", err)
 	}
 	_, err = f.Write(pixels)
+	if err == nil {
+		err = f.Sync() // else the name may outlive the pixels when the power fails
+	}
 	if err == nil {
 		err = os.Rename(f.Name(), filepath.Join(t.dir, name+ext))
 	}

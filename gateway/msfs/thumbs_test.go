@@ -5,6 +5,8 @@ import (
 	"context"
 	"image"
 	"io"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -92,5 +94,23 @@ func TestForeignPicture(t *testing.T) {
 				t.Errorf("%s: %d wide, want %d", suffix, got, want)
 			}
 		}
+	}
+}
+
+// A machine that lost its power may have left the name of a smaller picture without its pixels.
+func TestEmptyThumbs(t *testing.T) {
+	dir := t.TempDir()
+	for name, pixels := range map[string]string{"empty.jpg": "", "whole.jpg": "pixels", "new-1": "half"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(pixels), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	th, err := openThumbs(dir, 1000, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 || left[0].Name() != "whole.jpg" || len(th.entries) != 1 || th.entries["whole.jpg"] == nil {
+		t.Errorf("left: %v, %v, known: %v", left, err, th.entries)
 	}
 }

@@ -198,7 +198,7 @@ func (h *Handler) takeUpload(w http.ResponseWriter, r *http.Request, k UploadTic
 		return err
 	}
 	body := newPacedReader(w, r.Body, h.cfg.Tuning.Stall)
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Tuning.KeepWithin) // that is how long another one may take at most
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.Tuning.keepWithin(p.ticket.Size)) // that is how long another one may take at most
 	defer cancel()
 	if err := p.take(ctx, body); err != nil {
 		fail(w, err)
@@ -256,7 +256,7 @@ func (h *Handler) piece(w http.ResponseWriter, r *http.Request, p *upload, body 
 	offset, _ := p.state()
 	var done *stored
 	if err == nil && offset == p.ticket.Size {
-		body.answerIn(h.cfg.Tuning.KeepWithin)
+		body.answerIn(h.cfg.Tuning.keepWithin(p.ticket.Size))
 		done, err = h.complete(r.Context(), p)
 	}
 	switch {
@@ -317,7 +317,7 @@ func (h *Handler) fill(p *upload, body io.Reader) error {
 
 // complete records the content.
 func (h *Handler) complete(ctx context.Context, p *upload) (*stored, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.Tuning.KeepWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.Tuning.keepWithin(p.ticket.Size))
 	defer cancel()
 	b, err := p.in.finish(ctx, p.ticket.User, p.ticket.Type)
 	if err != nil {
