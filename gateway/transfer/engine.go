@@ -43,7 +43,7 @@ func New(cfg Config) *Engine {
 	cfg = cfg.complete()
 	e := &Engine{store: cfg.Store, blobs: cfg.Blobs, presence: cfg.Presence, limits: cfg.Limits, timing: cfg.Timing, log: cfg.Log,
 		metrics:  newMetrics(cfg.Registerer),
-		unknown:  strangers{most: cfg.Limits.Strangers, perAddress: cfg.Limits.PerAddress, addresses: map[netip.Addr]int{}},
+		unknown:  strangers{most: cfg.Limits.Strangers, perAddress: cfg.Limits.PerAddress, places: map[netip.Prefix]int{}},
 		fetching: fetchers{most: cfg.Limits.Fetches, of: map[protocol.UserID]int{}}, tasks: map[string]*task{}, stored: map[string]*task{}, offers: map[protocol.UserID]int{}}
 	e.life, e.end = context.WithCancel(context.Background())
 	return e

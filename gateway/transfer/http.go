@@ -12,6 +12,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -93,9 +94,20 @@ func (e *Engine) post(w http.ResponseWriter, r *http.Request, ticket Ticket) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	control := http.NewResponseController(w)
+	var mu sync.Mutex
+	returned := false // from then on w is nobody's, or another request's
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		returned = true
+	}()
 	kick := func() {
-		cancel()
-		_ = control.SetReadDeadline(time.Unix(1, 0)) // what can't do that ends with the idle time
+		mu.Lock()
+		defer mu.Unlock()
+		if !returned {
+			cancel()
+			_ = control.SetReadDeadline(time.Unix(1, 0)) // what can't do that ends with the idle time
+		}
 	}
 	var answering atomic.Bool // by then it is no other's end that matters
 	finish := func() {

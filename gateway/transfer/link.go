@@ -85,9 +85,9 @@ func (l *link) send(cmd pdu.Command, seq uint16, m proto.Message) bool {
 	return err == nil && l.out.put(b)
 }
 
-// echo sends a heartbeat back as it came [TT-HB-1].
-func (l *link) echo(p pdu.PDU) bool {
-	return l.out.put(pdu.AppendRaw(make([]byte, 0, pdu.HeaderLen+len(p.Body)), p.Header, p.Body))
+// echo sends a heartbeat back as it came [TT-HB-1], unless as many bytes wait for the client: heartbeats may be as large as what else it may send.
+func (l *link) echo(p pdu.PDU, most int) bool {
+	return l.out.waiting()+len(p.Body) <= most && l.out.put(pdu.AppendRaw(make([]byte, 0, pdu.HeaderLen+len(p.Body)), p.Header, p.Body))
 }
 
 // refused is why a connection was ended by the server, in metrics; empty: it was not.

@@ -12,6 +12,9 @@ import (
 	"teamtalk/protocol/pdu"
 )
 
+// strangerEcho is how many bytes may wait for who has not logged in.
+const strangerEcho = 64 << 10
+
 // Why connections end.
 var (
 	errLogin     = errors.New("transfer: no such task for this user and role")
@@ -87,7 +90,7 @@ func (e *Engine) talk(l *link) (loggedIn bool, err error) {
 			}
 		case l.bulk:
 			return false, errForbidden
-		case p.Header.Command == pdu.CmdHeartbeat && !l.echo(p):
+		case p.Header.Command == pdu.CmdHeartbeat && !l.echo(p, strangerEcho):
 			return false, errStalled
 		}
 	}
@@ -162,7 +165,7 @@ func (e *Engine) next(l *link, limit int) (pdu.PDU, error) {
 		if err != nil || p.Header.Command != pdu.CmdHeartbeat {
 			return p, err
 		}
-		if !l.echo(p) {
+		if !l.echo(p, e.limits.Bytes+2*maxBlock) {
 			return p, errStalled
 		}
 	}

@@ -3,36 +3,29 @@ package transfer
 import (
 	"net/netip"
 	"sync"
+
+	"teamtalk/gateway/transport"
 )
 
 // strangers counts the connections that have not logged in, so that nobody fills the port with them [TT-FILE-7].
 type strangers struct {
 	most, perAddress int
 
-	mu        sync.Mutex // guards what follows
-	all       int
-	addresses map[netip.Addr]int
-}
-
-// placeOf is what connections are counted by: of IPv6 the network of 64 bits, in which one machine may have any number of addresses.
-func placeOf(a netip.Addr) netip.Addr {
-	if a = a.Unmap().WithZone(""); !a.Is6() {
-		return a
-	}
-	network, _ := a.Prefix(64) // always so many
-	return network.Addr()
+	mu     sync.Mutex // guards what follows
+	all    int
+	places map[netip.Prefix]int
 }
 
 // enter counts one more; false: there are too many.
 func (s *strangers) enter(a netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a = placeOf(a)
-	if s.all >= s.most || s.addresses[a] >= s.perAddress {
+	place := transport.PlaceOf(a)
+	if s.all >= s.most || s.places[place] >= s.perAddress {
 		return false
 	}
 	s.all++
-	s.addresses[a]++
+	s.places[place]++
 	return true
 }
 
@@ -40,9 +33,9 @@ func (s *strangers) enter(a netip.Addr) bool {
 func (s *strangers) leave(a netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a = placeOf(a)
+	place := transport.PlaceOf(a)
 	s.all--
-	if s.addresses[a]--; s.addresses[a] == 0 {
-		delete(s.addresses, a)
+	if s.places[place]--; s.places[place] == 0 {
+		delete(s.places, place)
 	}
 }
