@@ -132,6 +132,13 @@ func (a *admission) leave(t *ticket) bool {
 	return true
 }
 
+// abandon is for a login that nobody will carry out: it leaves, or gives back what it was given meanwhile.
+func (a *admission) abandon(t *ticket) {
+	if !a.leave(t) && a.runs(t) {
+		a.done(t)
+	}
+}
+
 // runs reports whether it is the login's turn; false: it waits or has left.
 func (a *admission) runs(t *ticket) bool {
 	a.mu.Lock()

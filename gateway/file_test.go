@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"teamtalk/protocol"
@@ -106,5 +107,28 @@ func TestP2P(t *testing.T) {
 		a.send(pdu.CmdP2P, 1, toMyself)
 		a.expect()
 		own.expect(want{pdu.CmdP2P, 0, toMyself}) // once
+		a.send(pdu.CmdP2P, 2, &pb.IMP2PCmdMsg{FromUserId: new(uint32(1)), ToUserId: new(uint32(2)), CmdMsgData: new(strings.Repeat("x", mostP2P+1))})
+		b.expect()
+		own.expect()
+	})
+}
+
+// Whoever does not read loses commands, and not his session: anybody may send them [TT-P2P-1].
+func TestP2PFlood(t *testing.T) {
+	play(t, nil, func(s *stage) {
+		a, b := s.login(1, windows), s.login(2, windows)
+		s.settle(a, b)
+		resume := b.stopReading()
+		large := &pb.IMP2PCmdMsg{FromUserId: new(uint32(1)), ToUserId: new(uint32(2)), CmdMsgData: new(strings.Repeat("x", mostP2P))}
+		const sent = 200
+		for i := range sent {
+			a.send(pdu.CmdP2P, uint16(i), large)
+		}
+		a.expect()
+		resume()
+		n := len(b.take())
+		if dropped := s.metric("dropped_total", "p2p"); n == 0 || dropped == 0 || float64(n)+dropped != sent || !b.isOpen() {
+			t.Errorf("%d came, %v were dropped; open %v", n, dropped, b.isOpen())
+		}
 	})
 }

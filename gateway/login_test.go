@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -294,6 +295,25 @@ func TestPushShield(t *testing.T) {
 			want{pdu.CmdQueryPushShieldRes, 4, &pb.IMQueryPushShieldRsp{UserId: new(uint32(1)), ResultCode: new(uint32(1))}},
 		)
 	})
+}
+
+// [TT-LIMIT-2]: whoever has a network of IPv6 addresses is one.
+func TestStrangersOfANetwork(t *testing.T) {
+	r, l := newRegistry(), &Limits{UnauthenticatedPerAddress: 1, Unauthenticated: 10}
+	from := func(a string) *session { return &session{addr: netip.MustParseAddr(a)} }
+	first, second := from("2001:db8::1"), from("2001:db8::2")
+	for _, c := range []struct {
+		s    *session
+		want refusal
+	}{{first, ""}, {second, refusedAddress}, {from("2001:db8:0:1::1"), ""}, {from("192.0.2.1"), ""}, {from("192.0.2.2"), ""}} {
+		if got := r.open(c.s, l); got != c.want {
+			t.Errorf("%v: %q, want %q", c.s.addr, got, c.want)
+		}
+	}
+	r.vouch(first)
+	if got := r.open(second, l); got != "" {
+		t.Errorf("no place for the next one: %q", got)
+	}
 }
 
 // [TT-LIMIT-2] and the limits of all together.

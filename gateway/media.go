@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"teamtalk/gateway/transport"
 	"teamtalk/protocol"
 	"teamtalk/protocol/pb"
 	"teamtalk/protocol/pb/chatpb"
@@ -185,17 +186,6 @@ func (p *placeholders) person(u protocol.User) *pb.UserInfo {
 	return userToWire(u)
 }
 
-// homeOf is what counts as one place: for IPv6 the network, since machines there change their addresses.
-func homeOf(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := a.BitLen()
-	if a.Is6() {
-		bits = 64
-	}
-	home, _ := a.Prefix(bits) // always so many
-	return home
-}
-
 // HomeOf reports whether somebody is logged in on this node from an address, and who if all sessions from there are one user's; else 0 [TT-MSFS-6].
 func (srv *Server) HomeOf(a netip.Addr) (of protocol.UserID, is bool) {
 	if !a.IsValid() {
@@ -204,7 +194,7 @@ func (srv *Server) HomeOf(a netip.Addr) (of protocol.UserID, is bool) {
 	r := srv.sessions
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	h := r.homes[homeOf(a)]
+	h := r.homes[transport.PlaceOf(a)]
 	return h.user, h.sessions > 0
 }
 
@@ -216,7 +206,7 @@ type home struct {
 
 // arrivedLocked counts a session at the place it comes from.
 func (r *registry) arrivedLocked(s *session) {
-	place := homeOf(s.addr)
+	place := transport.PlaceOf(s.addr)
 	h := r.homes[place]
 	switch {
 	case h.sessions == 0:
@@ -230,7 +220,7 @@ func (r *registry) arrivedLocked(s *session) {
 
 // departedLocked is called for each session that arrivedLocked was called for.
 func (r *registry) departedLocked(s *session) {
-	place := homeOf(s.addr)
+	place := transport.PlaceOf(s.addr)
 	h := r.homes[place]
 	if h.sessions--; h.sessions <= 0 {
 		delete(r.homes, place)

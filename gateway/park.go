@@ -52,16 +52,17 @@ func (k *park) begin(p pdu.PDU) {
 	k.start(func() { k.addLocked(p) }, func() {})
 }
 
-// occupy does something that takes time on a goroutine, which then carries out the requests parked meanwhile.
-func (k *park) occupy(first func()) {
-	k.start(func() {}, first)
+// occupy does something that takes time on a goroutine, which then carries out the requests parked meanwhile. False: it does not, the session has
+// ended.
+func (k *park) occupy(first func()) bool {
+	return k.start(func() {}, first)
 }
 
-func (k *park) start(prepareLocked, first func()) {
+func (k *park) start(prepareLocked, first func()) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.gone {
-		return
+		return false
 	}
 	k.active = true
 	prepareLocked()
@@ -69,6 +70,7 @@ func (k *park) start(prepareLocked, first func()) {
 		first()
 		k.run()
 	})
+	return true
 }
 
 func (k *park) addLocked(p pdu.PDU) {

@@ -55,13 +55,24 @@ func (s *session) queueUp(h pdu.Header, m *pb.IMLoginReq) error {
 	}
 	s.waitFor(t, protocol.ClientType(m.GetClientType()))
 	s.tellPlace(p)
-	s.parked.occupy(func() {
-		defer close(t.over)
+	s.inTurn(t, func() {
 		if s.awaitTurn(h, t) {
 			s.run(&row{handle: func(*session, pdu.PDU) error { return s.authenticate(h, m, t, arrived) }}, pdu.PDU{Header: h})
 		}
 	})
 	return nil
+}
+
+// inTurn has a login that waits carried out behind what is parked. If the session has ended meanwhile, whatever the login was given goes back.
+func (s *session) inTurn(t *ticket, login func()) {
+	taken := s.parked.occupy(func() {
+		defer close(t.over)
+		login()
+	})
+	if !taken {
+		s.srv.admission.abandon(t)
+		close(t.over)
+	}
 }
 
 // waitFor notes that the session's login waits. From here on it lives as long as its client shows that it does: the time for the login stands still

@@ -557,3 +557,28 @@ func TestPanicInQueuedLogin(t *testing.T) {
 		good.expectLogin(accepted)
 	})
 }
+
+// A connection may end just when its login has been called and before somebody carries it out: the place of the login is not lost.
+func TestEndsAsItIsCalled(t *testing.T) {
+	play(t, func(c *Config) { c.Limits.ConcurrentLogins = 1 }, func(s *stage) {
+		a := s.srv.admission
+		first, _, _ := a.arrive(0)
+		ended := &session{srv: s.srv}
+		ended.ctx, ended.cancel = context.WithCancel(context.Background())
+		ended.out.init(1000, func() {})
+		ended.parked.init(ended)
+		called, _, _ := a.arrive(0)
+		a.done(first) // which calls it
+		if !a.runs(called) {
+			t.Fatal("it is not its turn")
+		}
+		ended.ended = true
+		ended.parked.drop()
+		ended.waitFor(called, protocol.ClientWindows)
+		ended.inTurn(called, func() { t.Error("carried out") })
+		ended.cancel()
+		if next, _, _ := a.arrive(0); next.called != nil {
+			t.Error("the next one has to wait")
+		}
+	})
+}

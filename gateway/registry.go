@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"teamtalk/gateway/transport"
 	"teamtalk/protocol"
 )
 
@@ -33,7 +34,7 @@ type registry struct {
 	loggedIn  int
 	extended  int                   // of those logged in
 	strangers int                   // not logged in, and not waiting for that
-	addresses map[netip.Addr]int    // of the strangers
+	addresses map[netip.Prefix]int  // of the strangers
 	homes     map[netip.Prefix]home // where those logged in come from
 	stopped   bool
 	draining  bool // nobody logs in any more
@@ -45,7 +46,7 @@ func newRegistry() *registry {
 	return &registry{
 		all:       make(map[*session]struct{}),
 		users:     make(map[protocol.UserID][]*session),
-		addresses: make(map[netip.Addr]int),
+		addresses: make(map[netip.Prefix]int),
 		homes:     make(map[netip.Prefix]home),
 	}
 }
@@ -54,10 +55,11 @@ func newRegistry() *registry {
 func (r *registry) open(s *session, l *Limits) refusal {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	place := transport.PlaceOf(s.addr)
 	switch {
 	case r.stopped:
 		return refusedStopping
-	case r.addresses[s.addr] >= l.UnauthenticatedPerAddress:
+	case r.addresses[place] >= l.UnauthenticatedPerAddress:
 		return refusedAddress
 	case r.strangers >= l.Unauthenticated:
 		return refusedAll
@@ -66,7 +68,7 @@ func (r *registry) open(s *session, l *Limits) refusal {
 	r.all[s] = struct{}{}
 	s.entrance.counted = true
 	r.strangers++
-	r.addresses[s.addr]++
+	r.addresses[place]++
 	return ""
 }
 
@@ -186,8 +188,9 @@ func (r *registry) knownLocked(s *session) {
 	}
 	s.entrance.counted = false
 	r.strangers--
-	if r.addresses[s.addr]--; r.addresses[s.addr] <= 0 {
-		delete(r.addresses, s.addr)
+	place := transport.PlaceOf(s.addr)
+	if r.addresses[place]--; r.addresses[place] <= 0 {
+		delete(r.addresses, place)
 	}
 }
 

@@ -258,3 +258,17 @@ func TestCloseWriteOfAPipeCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Machines change their addresses within a network of IPv6: it is one place.
+func TestPlaceOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7/32", "::ffff:192.0.2.7": "192.0.2.7/32", "2001:db8:1:2:3::4": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := PlaceOf(netip.MustParseAddr(text)); got.String() != want {
+			t.Errorf("%s: %v, want %s", text, got, want)
+		}
+	}
+	if got := PlaceOf(netip.Addr{}); got.IsValid() {
+		t.Errorf("no address: %v", got)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/quic-go/quic-go"
+
+	"teamtalk/gateway/transport"
 )
 
 // gate decides about clients that knock. A datagram can lie about its address, and a handshake costs two round trips and a signature; so above a number of
@@ -122,19 +124,11 @@ func (a *attempt) leaveHandshakeLocked() {
 	}
 }
 
-// prefixIPv6 is what a subscriber usually has to himself.
-const prefixIPv6 = 64
-
 // origin is whom a datagram is counted for; the zero Prefix if it has no address.
 func origin(a net.Addr) netip.Prefix {
 	u, ok := a.(*net.UDPAddr)
 	if !ok {
 		return netip.Prefix{}
 	}
-	ip := u.AddrPort().Addr().Unmap().WithZone("")
-	bits := ip.BitLen()
-	if ip.Is6() {
-		bits = prefixIPv6
-	}
-	return netip.PrefixFrom(ip, bits).Masked()
+	return transport.PlaceOf(u.AddrPort().Addr())
 }

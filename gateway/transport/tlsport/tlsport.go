@@ -83,7 +83,7 @@ func New(cfg Config) *Port {
 	}
 	p := &Port{
 		ln: cfg.Listener, tls: cfg.TLS.Clone(), time: cfg.HandshakeTime, log: cfg.Log.With("listener", "tls"),
-		gate: gate{most: cfg.Handshakes, mostPerAddress: cfg.HandshakesPerAddress, by: make(map[netip.Addr]int)},
+		gate: gate{most: cfg.Handshakes, mostPerAddress: cfg.HandshakesPerAddress, by: make(map[netip.Prefix]int)},
 		http: httpListener{port: cfg.Listener, conns: make(chan net.Conn), closed: make(chan struct{})},
 		done: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "teamtalk_tls_connections_total",
 			Help: "Connections of the TLS port by result: native, http, peer; or refused or failed before that."}, []string{"result"}),
@@ -118,7 +118,7 @@ func (p *Port) Serve(handle func(transport.Conn)) error {
 		if err != nil {
 			return err
 		}
-		from := address(nc)
+		from := origin(nc)
 		if refused := p.gate.enter(from); refused != "" {
 			p.refuse(nc, refused)
 			continue
@@ -130,7 +130,7 @@ func (p *Port) Serve(handle func(transport.Conn)) error {
 }
 
 // shake does the handshake and hands the connection over.
-func (p *Port) shake(nc net.Conn, from netip.Addr, handle func(transport.Conn)) {
+func (p *Port) shake(nc net.Conn, from netip.Prefix, handle func(transport.Conn)) {
 	w := &wire{Conn: nc}
 	tc := tls.Server(w, p.tls)
 	ctx, cancel := context.WithTimeout(p.ctx, p.time)
@@ -217,12 +217,13 @@ func (p *Port) Close() error {
 	return nil
 }
 
-func address(nc net.Conn) netip.Addr {
+// origin is whom a connection is counted for.
+func origin(nc net.Conn) netip.Prefix {
 	a, ok := nc.RemoteAddr().(*net.TCPAddr)
 	if !ok {
-		return netip.Addr{}
+		return netip.Prefix{}
 	}
-	return a.AddrPort().Addr().Unmap()
+	return transport.PlaceOf(a.AddrPort().Addr())
 }
 
 // gate counts handshakes under way.
@@ -231,11 +232,11 @@ type gate struct {
 
 	mu  sync.Mutex // guards what follows
 	all int
-	by  map[netip.Addr]int
+	by  map[netip.Prefix]int
 }
 
 // enter counts one, or says why there is no room. [TT-TLS-4]
-func (g *gate) enter(from netip.Addr) outcome {
+func (g *gate) enter(from netip.Prefix) outcome {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
@@ -249,7 +250,7 @@ func (g *gate) enter(from netip.Addr) outcome {
 	return ""
 }
 
-func (g *gate) leave(from netip.Addr) {
+func (g *gate) leave(from netip.Prefix) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.all--

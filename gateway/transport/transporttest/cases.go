@@ -80,10 +80,17 @@ func limits(l *link) {
 }
 
 func tooLarge(l *link) {
-	sent := l.send(Frame(pdu.CmdMsgData, 2, body(pdu.MaxLenBeforeLogin-pdu.HeaderLen+1, 1)))
-	if p := l.fails(pdu.MaxLenBeforeLogin, pdu.ErrTooLarge); p.Header.Command != pdu.CmdMsgData {
-		l.Errorf("with the header %+v", p.Header)
+	large := Frame(pdu.CmdMsgData, 2, body(pdu.MaxLenBeforeLogin-pdu.HeaderLen+1, 1))
+	sent := l.send(large)
+	for range 2 {
+		if p := l.fails(pdu.MaxLenBeforeLogin, pdu.ErrTooLarge); p.Header.Command != pdu.CmdMsgData {
+			l.Errorf("with the header %+v", p.Header)
+		}
 	}
+	l.reads(pdu.MaxLen, large) // it is still there for who has logged in meanwhile
+	l.await("the client's writing", sent)
+	sent = l.send(large)
+	l.fails(pdu.MaxLenBeforeLogin, pdu.ErrTooLarge)
 	l.await("the client's writing", sent)
 	l.close(protocol.CodeTooLarge)
 }

@@ -47,6 +47,7 @@ type conn struct {
 	msg     io.Reader  // the message being read, nil between two
 	used    int        // bytes of it that have been read
 	header  [pdu.HeaderLen]byte
+	again   bool // header is that of a PDU that was too large, and is still to be read
 	lost    bool // an interrupted Read may have left the middle of a frame
 
 	writing sync.Mutex // held for a whole frame
@@ -83,6 +84,9 @@ func (c *conn) Read(limit int) (pdu.PDU, error) {
 				return pdu.PDU{}, err
 			}
 		}
+		if c.again {
+			return c.readPDU(limit)
+		}
 		n, err := io.ReadFull(c.msg, c.header[:])
 		switch {
 		case err == nil:
@@ -118,7 +122,7 @@ func (c *conn) readPDU(limit int) (pdu.PDU, error) {
 	if err != nil {
 		return pdu.PDU{Header: h}, fmt.Errorf("%w: %d", err, h.Length)
 	}
-	if uint64(h.Length)+uint64(c.used) > uint64(limit) {
+	if c.again = uint64(h.Length)+uint64(c.used) > uint64(limit); c.again {
 		return pdu.PDU{Header: h}, fmt.Errorf("%w: %d bytes, %d of the message before, of %d allowed", pdu.ErrTooLarge, h.Length, c.used, limit)
 	}
 	c.used += int(h.Length)
