@@ -7,7 +7,7 @@ import type { Conversation, ConversationKey, Draft, Engine, Message, Part, Perso
 import { MarksKeeper, type MarksShelf } from "./local/marks";
 import type { UnsentShelf } from "./local/unsent";
 import { Composer, pictureName } from "./media/compose";
-import { Transfer } from "./media/transfer";
+import { revokeLater, Transfer } from "./media/transfer";
 import type { Dialer, Shelf } from "./net/dialer";
 import { pause } from "./net/pause";
 import { keyOf, problem } from "./problems";
@@ -202,9 +202,11 @@ export class ChatEngine implements Engine {
 
   async logout(): Promise<void> {
     const user = this.myId.value;
+    const { keep, unsent, marks } = this.ground;
+    const dropped = keep.drop().catch(() => undefined); // the next page makes up for it
     await this.runner.logout();
-    const { unsent, marks } = this.ground;
     await this.within(Promise.all([unsent.forget(user), marks.forget(user)]).then(() => undefined)); // [TT-WEB-3]
+    await dropped;
   }
 
   retryNow(): void {
@@ -341,7 +343,7 @@ export class ChatEngine implements Engine {
 
   async download(part: Part & { kind: "file" }): Promise<void> {
     if (!part.task) {
-      this.ground.save(await this.transfer.address(part.path), part.name);
+      this.ground.save(await this.transfer.once(part.path), part.name);
       return;
     }
     const url = await this.transfer.taskAddress(part.task);
@@ -356,7 +358,7 @@ export class ChatEngine implements Engine {
     }
     const local = URL.createObjectURL(await answer.blob());
     this.ground.save(local, part.name);
-    setTimeout(() => URL.revokeObjectURL(local), 60_000); // the browser has taken it over by then
+    revokeLater(local);
     this.files.done(part.task);
     this.runner.say(Cmd.dropOfflineFile, IMFileDelOfflineReqSchema, {
       fromUserId: file.from,

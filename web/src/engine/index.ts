@@ -9,15 +9,16 @@ import { Dialer, type Shelf } from "./net/dialer";
 import { openLongPoll } from "./net/longpoll";
 import { openWebSocket } from "./net/websocket";
 import { hasWebTransport, openWebTransport } from "./net/webtransport";
-import { cookieKeep } from "./session/keep";
+import { CookieKeep } from "./session/keep";
 
 export type * from "./api";
 
 /** An engine for the page it runs in, which talks to the server that the page came from. */
 export function createEngine(): Engine {
+  const shelf = shelfOf(() => localStorage);
   const dialer = new Dialer({
     origin: location.origin,
-    shelf: shelfOf(() => localStorage),
+    shelf,
     openers: {
       websocket: openWebSocket,
       longpoll: openLongPoll,
@@ -27,7 +28,7 @@ export function createEngine(): Engine {
   const db = new Database();
   const engine = new ChatEngine({
     dialer,
-    keep: cookieKeep,
+    keep: new CookieKeep(shelf),
     drafts: shelfOf(() => sessionStorage),
     unsent: new BrowserUnsent(db),
     marks: new BrowserMarks(db),

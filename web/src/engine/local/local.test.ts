@@ -212,6 +212,16 @@ test("logging out removes what was not sent, and what is known of who has read; 
   expect([browser.unsent.size, browser.marks.size]).toEqual([0, 0]);
 });
 
+test("what was not sent is removed at a logout that no server hears of, too [TT-WEB-3]", async () => {
+  const world = await loggedIn();
+  world.keep.drop = () => new Promise(() => undefined);
+  world.server.intercept = () => true;
+  await world.engine.send("u2", { text: "left behind" });
+  void world.engine.logout();
+  await pass(4_000);
+  expect(world.browser.unsent.size).toBe(0);
+});
+
 function mark(world: World, userId: number, deliveredMsgId: number, readMsgId: number): void {
   const m = create(MarkSchema, { sessionType: 1, sessionId: userId, userId, deliveredMsgId, readMsgId });
   world.server.current.pushRaw(Cmd.mark, 0, toBinary(MarkSchema, m));

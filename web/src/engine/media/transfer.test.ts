@@ -16,6 +16,7 @@ beforeEach(() => {
 
 afterEach(() => {
   vi.unstubAllGlobals();
+  vi.restoreAllMocks();
   vi.useRealTimers();
 });
 
@@ -160,6 +161,65 @@ test("what another node can't give is asked for again the next time", async () =
   await first;
   status = 200;
   expect(await t.address("g0/a")).toMatch(/^blob:/);
+});
+
+/** Content of any node, and which of the blob: URLs made of it are still there. */
+function fetching(): Set<string> {
+  const made = new Set<string>();
+  const [create, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
+  vi.stubGlobal("fetch", async () => new Response("content"));
+  vi.spyOn(URL, "createObjectURL").mockImplementation((blob) => {
+    const url = create(blob);
+    made.add(url);
+    return url;
+  });
+  vi.spyOn(URL, "revokeObjectURL").mockImplementation((url) => {
+    made.delete(url);
+    revoke(url);
+  });
+  return made;
+}
+
+test("of another node's content 200 are held: the oldest goes, when it is no longer being loaded", async () => {
+  const made = fetching();
+  const t = new Transfer(answering([]), () => "https://two.example");
+  const show = async (from: number, to: number) => {
+    const all = Promise.all(Array.from({ length: to - from }, (_, i) => t.address(`g0/${from + i}`)));
+    await pass(20);
+    return all;
+  };
+  const urls = await show(0, 203);
+  expect(made.size).toBe(203); // all may just be loading
+  await pass(60_000);
+  expect([...made]).toEqual(urls.slice(3));
+  const [again] = await show(0, 1);
+  expect(again).not.toBe(urls[0]);
+  t.clear();
+  await pass(60_000);
+  expect(made.size).toBe(0);
+});
+
+test("a file saved from another node does not stay in memory", async () => {
+  const world = await loggedIn();
+  world.server.endpoints = ["wss://two.example/ws"];
+  world.server.current.cut();
+  await pass(2_000); // learns of the other node
+  world.server.intercept = (c, pdu) => {
+    if (pdu.command === Cmd.mediaReq) {
+      c.push(Cmd.mediaRes, pdu.seq, MediaRspSchema, { code: 0, urls: ["/msfs/g0/a?s=1"], expiresS: 600 });
+    }
+    return pdu.command === Cmd.mediaReq || c.route.url === "wss://chat.example/ws"; // its node hangs
+  };
+  world.server.current.cut();
+  await pass(10_000);
+  const made = fetching();
+  const done = world.engine.download({ kind: "file", path: "g0/a", name: "a", sizeText: "7 B" });
+  await pass(20);
+  await done;
+  expect(world.saved).toEqual([...made]);
+  expect(world.saved[0]).toMatch(/^blob:/);
+  await pass(60_000);
+  expect(made.size).toBe(0);
 });
 
 test("what is refused is not tried again, what is not answered is, for a while [TT-MEDIA-7]", async () => {

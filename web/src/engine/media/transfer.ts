@@ -17,6 +17,8 @@ const margin = 60_000; // ms before its end an address is no longer handed out
 const pieceMost = 4 << 20; // bytes of one request
 const triesMost = 6; // in a row that bring nothing
 const firstPause = 300;
+const heldMost = 200; // more than a page shows at once
+const revokeAfter = 60_000; // whoever got it last has loaded it by then
 
 /** What an upload came to. */
 export interface Stored {
@@ -65,11 +67,23 @@ export class Transfer {
     this.post = post;
   }
 
-  /** What a path can be shown from, and saved: an address of the page's own origin, or a blob:. */
+  /** What a path can be shown from, again and again: an address of the page's own origin, or a blob:. */
   async address(path: string): Promise<string> {
     const at = await this.addressOf(path);
     const base = this.base();
     return base === "" ? at : this.hold(path, base + at);
+  }
+
+  /** What a path can be saved from, at once: not held, as nobody asks for a whole file twice in a row. */
+  async once(path: string): Promise<string> {
+    const at = await this.addressOf(path);
+    const base = this.base();
+    if (base === "") {
+      return at;
+    }
+    const url = await fetched(base + at);
+    revokeLater(url);
+    return url;
   }
 
   /** Fetches content from another node than the page's own: only so may a page show and save what is of another origin. */
@@ -78,9 +92,21 @@ export class Transfer {
     if (!held) {
       held = fetched(url);
       this.held.set(path, held);
+      this.trim();
       held.catch(() => this.held.delete(path)); // the next time it is tried again
     }
     return held;
+  }
+
+  /** Lets go of what was fetched first: the interface asks anew for what it can't load any more. */
+  private trim(): void {
+    for (const [path, held] of this.held) {
+      if (this.held.size <= heldMost) {
+        return;
+      }
+      this.held.delete(path);
+      held.then(revokeLater, () => undefined);
+    }
   }
 
   /** Where a path can be fetched from at any node. Those asked for at about the same time are asked for together. */
@@ -208,6 +234,11 @@ export class Transfer {
     }
     this.held.clear();
   }
+}
+
+/** Gives a blob: back when the browser has taken over what it was made for. */
+export function revokeLater(url: string): void {
+  setTimeout(() => URL.revokeObjectURL(url), revokeAfter);
 }
 
 async function fetched(url: string): Promise<string> {

@@ -107,13 +107,13 @@ export class Runner implements Host {
     return true;
   }
 
-  /** Ends the session for good, here and on the server. */
+  /** Ends the session for good, here and on the server; here alone, and soon, if the server does not answer. Who calls drops what is kept. */
   async logout(): Promise<void> {
     const session = this.session;
     if (session?.isLive) {
-      session.logout();
+      this.mover.stop(); // it is to end, not to go on elsewhere
+      await session.logout();
     }
-    await this.config.keep.drop().catch(() => undefined);
     this.stop("loggedOut");
   }
 

@@ -1,8 +1,17 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { effect } from "@preact/signals";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { IMLogoutRspSchema } from "../../pb/IM.Login_pb";
 import { IMMsgDataSchema } from "../../pb/IM.Message_pb";
-import { Code, CursorSchema, DrainSchema, ErrorSchema, QueueSchema, Verdict } from "../../pb/sessionpb/session_pb";
+import {
+  Code,
+  CredentialSchema,
+  CursorSchema,
+  DrainSchema,
+  ErrorSchema,
+  QueueSchema,
+  Verdict,
+} from "../../pb/sessionpb/session_pb";
 import { myId } from "../testing/fakeserver";
 import { loggedIn, makeWorld, pass, type World } from "../testing/world";
 import { Cmd } from "../wire/commands";
@@ -229,6 +238,59 @@ test("a reload resumes with the token and no cursor [TT-WEB-2] [TT-SESS-5]", asy
   await page.logout();
   expect(server.asked).toContain(Cmd.logoutReq);
   expect(await world.open().restore()).toBe(false);
+});
+
+test("logging out hides everything soon on a network that swallows everything, and at once without one", async () => {
+  const silent = await loggedIn();
+  silent.keep.drop = () => new Promise(() => undefined);
+  silent.server.intercept = () => true;
+  void silent.engine.logout();
+  await pass(3_000);
+  expect(silent.engine.status.value).toEqual({ phase: "out", ended: "loggedOut" });
+  expect(silent.engine.people.value.size).toBe(0);
+  expect(silent.server.asked.filter((c) => c === Cmd.logoutReq).length).toBe(1);
+
+  const cut = await loggedIn();
+  cut.keep.drop = () => Promise.reject(new Error("no network"));
+  cut.server.down = true;
+  cut.server.current.cut();
+  await cut.engine.logout();
+  expect(cut.engine.status.value).toEqual({ phase: "out", ended: "loggedOut" });
+  await pass(60_000);
+  expect(cut.server.opened.length).toBe(1); // nor does it come back
+});
+
+test("a logout that the server can't carry out now is asked for again, for 5 s at most [TT-SESS-7]", async () => {
+  const refusing = async (times: number) => {
+    const world = await loggedIn();
+    world.server.intercept = (c, pdu) => {
+      const isRefused = pdu.command === Cmd.logoutReq && times-- > 0;
+      if (isRefused) {
+        c.push(Cmd.credential, 0, CredentialSchema, { resumeToken: new Uint8Array([8]), expiresS: 600 });
+        c.push(Cmd.logoutRes, pdu.seq, IMLogoutRspSchema, { resultCode: 1 });
+      }
+      return isRefused;
+    };
+    return world;
+  };
+  const asks = ({ server }: World) => server.asked.filter((c) => c === Cmd.logoutReq).length;
+  const late = await refusing(2);
+  const done = late.engine.logout();
+  await pass(2_000);
+  await done;
+  expect(asks(late)).toBe(3);
+  expect(late.engine.status.value).toEqual({ phase: "out", ended: "loggedOut" });
+  expect(late.keep.kept).toBeUndefined();
+
+  const never = await refusing(Number.POSITIVE_INFINITY);
+  const both = Promise.all([never.engine.logout(), never.engine.logout()]);
+  await pass(4_000);
+  expect(never.engine.status.value.phase).toBe("online");
+  await pass(1_000);
+  await both;
+  expect(never.engine.status.value.phase).toBe("out");
+  expect(asks(never)).toBeLessThanOrEqual(10);
+  expect(never.server.asked.at(-1)).toBe(Cmd.bye);
 });
 
 test("KICKED stops, REPLACED waits to be asked, others come back [TT-SESS-22]", async () => {

@@ -3,7 +3,7 @@
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ClientType, ResultType, type UserInfo, UserStatType } from "../../pb/IM.BaseDefine_pb";
-import { IMLoginReqSchema, IMLoginResSchema, IMLogoutReqSchema } from "../../pb/IM.Login_pb";
+import { IMLoginReqSchema, IMLoginResSchema, IMLogoutReqSchema, IMLogoutRspSchema } from "../../pb/IM.Login_pb";
 import { IMMsgDataAckSchema, IMMsgDataSchema } from "../../pb/IM.Message_pb";
 import {
   AckSchema,
@@ -77,6 +77,9 @@ const welcomeTime = 2_000; // [TT-SESS-23]
 const answerTime = 20_000; // for a login without a word from the server
 const echoTime = 15_000; // for a sign of life after a heartbeat
 const proofTime = 3_000; // the same, when the network may have changed
+const logoutTime = 3_000; // for the answer to a logout: a server waits 2 s for a leader before it says that there is none
+const logoutAgain = 500; // before it is asked again
+const logoutMost = 5_000; // for all of it: somebody waits to leave
 const ackEvery = 1_000;
 const sendMost = 512 << 10; // bytes that may wait in the browser
 
@@ -96,6 +99,8 @@ export class Session {
   private readonly asked = new Map<number, Call | Parcel>();
   private acked = 0n;
   private ackTimer: ReturnType<typeof setTimeout> | undefined;
+  private leaveBy = 0; // when a logout is given up
+  private readonly leavers: (() => void)[] = []; // who waits for a logout
 
   constructor(connection: Connection, host: Host) {
     this.connection = connection;
@@ -164,9 +169,33 @@ export class Session {
     this.end({ kind: "left" });
   }
 
-  /** Logs out: the token is good no more. */
-  logout(): void {
+  /** Logs out: the token is good no more, if the server agrees in time. Resolves when the connection has ended. */
+  logout(): Promise<void> {
+    return new Promise((resolve) => {
+      this.leavers.push(resolve);
+      if (this.leaveBy === 0) {
+        this.leaveBy = Date.now() + logoutMost;
+        this.askOut();
+      }
+    });
+  }
+
+  private askOut(): void {
+    clearTimeout(this.deadline);
+    this.deadline = setTimeout(() => this.leave(), Math.min(logoutTime, this.leaveBy - Date.now()));
     this.send(Cmd.logoutReq, this.number(undefined), IMLogoutReqSchema, {});
+  }
+
+  /** A result that is not 0: the token could not be revoked, as while there is no leader, and the session goes on [TT-SESS-7]. */
+  private loggedOut(result: number): void {
+    clearTimeout(this.deadline);
+    if (result === 0) {
+      this.end({ kind: "left" });
+    } else if (Date.now() + logoutAgain < this.leaveBy) {
+      this.deadline = setTimeout(() => this.askOut(), logoutAgain);
+    } else {
+      this.leave();
+    }
   }
 
   private took(pdu: Pdu): void {
@@ -220,7 +249,7 @@ export class Session {
         this.refused(pdu);
         return;
       case Cmd.logoutRes:
-        this.end({ kind: "left" });
+        this.loggedOut(fromBinary(IMLogoutRspSchema, pdu.body).resultCode);
         return;
       default:
         if (!this.answered(pdu)) {
@@ -291,6 +320,9 @@ export class Session {
   }
 
   private credential(pdu: Pdu): void {
+    if (this.leaveBy > 0) {
+      return; // what was kept has been dropped: not to be kept anew
+    }
     const c = fromBinary(CredentialSchema, pdu.body);
     this.host.credential(c.resumeToken, c.expiresS);
     if (this.state === "credential") {
@@ -434,6 +466,9 @@ export class Session {
     clearInterval(this.tick);
     this.connection.close();
     this.host.ended(this, ending);
+    for (const resolve of this.leavers) {
+      resolve();
+    }
   }
 }
 
