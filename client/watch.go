@@ -18,11 +18,20 @@ const (
 
 // watch knows whose presence the app follows, and what it was told. A new connection has to be asked again.
 type watch struct {
-	mu    sync.Mutex               // guards users
-	users map[protocol.UserID]bool // online
+	mu    sync.Mutex                  // guards users
+	users map[protocol.UserID]whether // online
 }
 
-func newWatch() *watch { return &watch{users: make(map[protocol.UserID]bool)} }
+// whether somebody is online, as the app knows it.
+type whether uint8
+
+const (
+	unknown whether = iota // its first answer is on the way
+	online
+	offline
+)
+
+func newWatch() *watch { return &watch{users: make(map[protocol.UserID]whether)} }
 
 // add follows more users; false if that is too many.
 func (w *watch) add(users []protocol.UserID) bool {
@@ -39,22 +48,26 @@ func (w *watch) add(users []protocol.UserID) bool {
 	}
 	for _, u := range users {
 		if _, ok := w.users[u]; !ok {
-			w.users[u] = false
+			w.users[u] = unknown
 		}
 	}
 	return true
 }
 
-// told notes what the app is being told; false if it knows.
+// told notes what the app is being told; false if that is no change: it knows, or has not got the answer to its question yet.
 func (w *watch) told(p *Presence) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	was, ok := w.users[p.User]
-	if !ok || was == p.Online {
+	if !ok {
 		return false
 	}
-	w.users[p.User] = p.Online
-	return true
+	is := offline
+	if p.Online {
+		is = online
+	}
+	w.users[p.User] = is
+	return was != unknown && was != is
 }
 
 // again asks for everybody on a new connection; the app is told what has changed meanwhile.
