@@ -68,6 +68,7 @@ type People interface {
 	// UsersSince lists all users who have not left for t 0, else those updated at t or later; newest is the latest update.
 	UsersSince(t protocol.Time) (users []protocol.User, newest protocol.Time, err error)
 	GroupByID(id protocol.GroupID) (protocol.Group, error)
+	Members(g protocol.GroupID) ([]protocol.UserID, error)
 	IsMember(g protocol.GroupID, u protocol.UserID) (bool, error)
 	// KnownTo returns those of users whom a peer may know of without a shared directory.
 	KnownTo(peer fed.ClusterID, users []protocol.UserID) ([]protocol.UserID, error)

@@ -22,9 +22,9 @@ const (
 
 // intake is what a link knows of the events that come in.
 type intake struct {
-	author allowances
-	held   atomic.Int64 // of the Manager's room
-	begun  atomic.Int64 // of what the Manager lets be committed at a time
+	author  allowances
+	room    share // of the Manager's room
+	commits share // of what the Manager lets be committed at a time
 	// refused is what the peer may not have heard of before the link began. It is read when something comes again: what former links had begun to execute is committed by then.
 	refused func() (map[slot]*protocol.Refusal, error)
 
@@ -176,40 +176,38 @@ func (l *link) takeBatch(ctx context.Context, group *errgroup.Group, b *fed.Batc
 // maxCommits bounds the events of all links that are being committed at a time: what this cluster's own users say is behind them in the log's queue.
 const maxCommits = 512
 
-// committed gives way to other events.
-func (l *link) committed(n int64) {
-	l.in.begun.Add(-n)
-	l.m.commits.Release(n)
-}
+// linkCommits bounds those of one link: a peer that does not read its acknowledgements keeps no more of them. A log was measured to commit more than
+// 8,000 commands a second when it has 64 at a time, and a link to bring 6,000 at most, so that more would make no link faster.
+const linkCommits = maxCommits / 4
 
 // maxReceived bounds the memory of what has come over all links and is not executed, in bytes: who finds no room is not read from for a while.
 const maxReceived = 64 << 20
 
-// weightOf is about how much memory a batch takes.
+// linkReceived bounds that of one link. It is what all windows of a peer can hold that keeps to them, so that such a peer is always read from as far as its own share
+// goes: else the acknowledgements and the answers that this side needs to go on could wait behind its events. What is left is for all others.
+const linkReceived = int64(fed.LaneLast+1) * (windowBytes + fed.MaxBatchBytes + besideEvent*windowEvents)
+
+// besideEvent is about how much memory an event takes besides its bytes.
+const besideEvent = 256
+
+// weightOf is about how much memory a batch takes, and no more than a link may have.
 func weightOf(b *fed.Batch) int64 {
-	const beside = 256 // of each event
-	return min(int64(sizeOf(b)+beside*len(b.Events)), maxReceived)
+	return min(int64(sizeOf(b)+besideEvent*len(b.Events)), linkReceived)
 }
 
 // makeRoom waits for room for a batch, while the peer is not taken for silent.
 func (l *link) makeRoom(ctx context.Context, b *fed.Batch) error {
 	n := weightOf(b)
-	if !l.m.room.TryAcquire(n) {
-		l.clock.busy.Store(true)
-		if err := l.m.room.Acquire(ctx, n); err != nil {
-			return err
-		}
-		l.clock.heard.Store(time.Now().UnixNano())
-		l.clock.busy.Store(false)
+	if l.in.room.tryTake(n) {
+		return nil
 	}
-	l.in.held.Add(n)
+	l.clock.busy.Store(true)
+	if err := l.in.room.take(ctx, n); err != nil {
+		return err
+	}
+	l.clock.heard.Store(time.Now().UnixNano())
+	l.clock.busy.Store(false)
 	return nil
-}
-
-// giveRoom returns what a batch took.
-func (l *link) giveRoom(n int64) {
-	l.in.held.Add(-n)
-	l.m.room.Release(n)
 }
 
 func sizeOf(b *fed.Batch) (n int) {
@@ -259,7 +257,7 @@ func (l *link) executeAll(ctx context.Context, in *laneIn) error {
 					return err
 				}
 			}
-			l.giveRoom(n)
+			l.in.room.give(n)
 		}
 		select {
 		case <-in.more:
@@ -284,10 +282,9 @@ func (l *link) execute(ctx context.Context, in *laneIn, b *fed.Batch, i int) err
 	if err != nil {
 		c.Event, c.Sig, c.Bad = nil, nil, &protocol.Refusal{Sequence: c.Sequence, Code: protocol.CodeOf(err), Text: protocol.Truncate(err.Error(), maxReason)}
 	}
-	if err := l.m.commits.Acquire(ctx, 1); err != nil {
+	if err := l.in.commits.take(ctx, 1); err != nil {
 		return err
 	}
-	l.in.begun.Add(1)
 	p, err := l.state.Start(ctx, c)
 	if err != nil {
 		return fmt.Errorf("execute an event: %w", err)
@@ -336,7 +333,7 @@ func (l *link) acknowledge(ctx context.Context, in *laneIn) error {
 // now ends the link without a word of it: the peer keeps it and comes again [FED-IN-3].
 func (l *link) settle(ctx context.Context, lane fed.Lane, r *receipt) (uint64, error) {
 	got, err := r.pending.Wait(ctx)
-	l.committed(1)
+	l.in.commits.give(1)
 	if err != nil {
 		return 0, fmt.Errorf("commit event %d of lane %d: %w", r.seq, lane, err)
 	}

@@ -3,8 +3,10 @@ package federation
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"teamtalk/protocol/fed"
@@ -79,3 +81,49 @@ func (a *allowances) forget() {
 		}
 	}
 }
+
+// share is what one link has of something that all links have in common. It has to fit into what is the link's own first: who has all of that waits
+// without standing in anybody's way.
+type share struct {
+	own, common *semaphore.Weighted
+	held        atomic.Int64
+}
+
+func (s *share) init(common *semaphore.Weighted, most int64) {
+	s.own, s.common = semaphore.NewWeighted(most), common
+}
+
+// tryTake takes so much if it is free now.
+func (s *share) tryTake(n int64) bool {
+	if !s.own.TryAcquire(n) {
+		return false
+	}
+	if !s.common.TryAcquire(n) {
+		s.own.Release(n)
+		return false
+	}
+	s.held.Add(n)
+	return true
+}
+
+// take waits until so much is free; more than the link's most never is.
+func (s *share) take(ctx context.Context, n int64) error {
+	if err := s.own.Acquire(ctx, n); err != nil {
+		return err
+	}
+	if err := s.common.Acquire(ctx, n); err != nil {
+		s.own.Release(n)
+		return err
+	}
+	s.held.Add(n)
+	return nil
+}
+
+func (s *share) give(n int64) {
+	s.held.Add(-n)
+	s.common.Release(n)
+	s.own.Release(n)
+}
+
+// giveAll returns what a link that is over still has.
+func (s *share) giveAll() { s.give(s.held.Load()) }

@@ -57,6 +57,8 @@ func (k *keeper) newLink(w Wire, own *self, h *hello, cert shown, dialled bool) 
 		done: make(chan struct{})}
 	l.clock.probe, l.clock.pings = make(chan struct{}, 1), make(chan pinged, 4)
 	l.in.author.init(k.m.cfg.Limits)
+	l.in.room.init(k.m.room, linkReceived)
+	l.in.commits.init(k.m.commits, linkCommits)
 	l.in.refused = sync.OnceValues(func() (map[slot]*protocol.Refusal, error) { return k.m.refusals(k.peer, h.Epoch) })
 	l.clock.heard.Store(time.Now().UnixNano())
 	return l
@@ -123,8 +125,8 @@ func (l *link) run(ctx context.Context) error {
 	group.Go(func() error { return l.finish(ctx) })
 	err := group.Wait()
 	l.media.asks.end()
-	l.giveRoom(l.in.held.Load())
-	l.committed(l.in.begun.Load())
+	l.in.room.giveAll()
+	l.in.commits.giveAll()
 	var ended *errEnded
 	switch {
 	case errors.As(err, &ended):

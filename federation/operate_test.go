@@ -187,7 +187,7 @@ func TestOnboarding(t *testing.T) {
 	})
 }
 
-// TestSameDomain: two clusters that are called the same can't be told apart by people, so the second is not let in.
+// TestSameDomain: two clusters that are called the same can't be told apart by people, so the second is not let in [FED-ON-3].
 func TestSameDomain(t *testing.T) {
 	atDesks(t, func(d *desks) {
 		ctx := context.Background()
@@ -204,8 +204,20 @@ func TestSameDomain(t *testing.T) {
 		inv, err = a.m.Invite(ctx, 0)
 		a.ok(err)
 		_, err = c.m.AcceptInvitation(ctx, inv.Code(), "")
+		said := c.refuses(protocol.CodeUnavailable, err)
+		if !strings.Contains(said, "another office's domain") {
+			t.Error(said)
+		}
+		// As long as none of the two is linked both may come: which one is let in is for the operator.
+		a.ok(a.m.Remove(ctx, b.self().Cluster))
+		b.ok(b.m.Remove(ctx, a.domain()))
+		_, err = c.m.AcceptInvitation(ctx, inv.Code(), "")
 		c.ok(err)
-		said := a.refuses(protocol.CodeInvalid, a.m.Confirm(ctx, "beijing.example", c.self().Fingerprint, fed.AllowAll, fed.AllowAll))
+		inv, err = a.m.Invite(ctx, 0)
+		a.ok(err)
+		_, err = b.m.AcceptInvitation(ctx, inv.Code(), "")
+		b.ok(err)
+		said = a.refuses(protocol.CodeInvalid, a.m.Confirm(ctx, "beijing.example", c.self().Fingerprint, fed.AllowAll, fed.AllowAll))
 		if !strings.Contains(said, b.self().Cluster) || !strings.Contains(said, c.self().Cluster) {
 			t.Errorf("it does not name both: %s", said)
 		}
@@ -213,13 +225,14 @@ func TestSameDomain(t *testing.T) {
 		if !strings.Contains(said, "already") {
 			t.Error(said)
 		}
-		a.ok(a.m.Pause(ctx, b.self().Cluster[:9])) // the beginning of the id
+		a.ok(a.m.Remove(ctx, c.self().Cluster))
+		a.ok(a.m.Confirm(ctx, "beijing.example", b.self().Fingerprint, fed.AllowAll, fed.AllowAll)) // not ambiguous any more
+		a.ok(a.m.Pause(ctx, b.self().Cluster[:9]))                                                  // the beginning of the id
 		if said = a.refuses(protocol.CodeNotFound, a.m.Pause(ctx, "oslo.example")); !strings.Contains(said, "beijing.example") {
 			t.Error(said)
 		}
 		a.refuses(protocol.CodeNotFound, a.m.Pause(ctx, b.self().Cluster[:7]))
-		a.ok(a.m.Remove(ctx, c.self().Cluster))
-		a.ok(a.m.Resume(ctx, "beijing.example", false)) // not ambiguous any more
+		a.ok(a.m.Resume(ctx, "beijing.example", false))
 	})
 }
 

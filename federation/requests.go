@@ -326,6 +326,13 @@ func (a *attendant) usersOf(ctx context.Context, c *fed.ChangeMembers, adds bool
 		}
 		strangers[i] = fed.Found{ID: ref.ID, Profile: c.Profiles[i]}
 	}
+	now, err := a.m.cfg.State.Members(c.Group)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(now)+len(strangers) > protocol.MaxGroupMembers: // before anybody is given an alias for nothing
+		return nil, says(protocol.CodeTooLarge, "the group would be too large")
+	}
 	met, err := a.m.meet(ctx, a.peer, strangers)
 	for i, u := range met {
 		users[i] = u

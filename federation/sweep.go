@@ -12,6 +12,7 @@ import (
 
 const (
 	sweepLeast  = time.Hour        // it is swept at least that often
+	sweepQueued = time.Minute      // it is swept at most that often because something was queued while something else is due later
 	sweepBurst  = 16               // commands in a row, if there is much to do
 	retrySweep  = 10 * time.Second // after it failed
 	lookEvery   = 10 * time.Second // at whether peers were changed on another node
@@ -48,7 +49,7 @@ func (m *Manager) changed() {
 // sweeper is when there is something to do again.
 type sweeper struct {
 	due     time.Time // zero: nothing is waiting
-	last    time.Time // that it was swept
+	last    time.Time // that it was swept, or tried to be
 	looked  time.Time // that the peers were looked at
 	peers   uint64    // the sum of their records' versions then
 	tidied  time.Time
@@ -96,19 +97,20 @@ func (m *Manager) sweep(ctx context.Context, s *sweeper) error {
 	idle := s.due.IsZero()
 	switch {
 	case edited, now.Sub(s.last) >= sweepLeast:
-	case idle && m.ops.queued.Load():
+	case m.ops.queued.Load() && (idle || now.Sub(s.last) >= sweepQueued): // it may be due before what is known
 	case !idle && !now.Before(s.due):
 	default:
 		return nil
 	}
 	m.ops.queued.Store(false)
+	s.last = now
 	for range sweepBurst {
 		got, err := m.cfg.State.Execute(ctx, &protocol.SweepFederation{})
 		if err != nil {
 			return err
 		}
 		res, _ := got.(protocol.SweepResult)
-		s.last, s.due = now, time.Time{}
+		s.due = time.Time{}
 		if res.Next != 0 {
 			s.due = res.Next.Std()
 		}

@@ -418,6 +418,20 @@ func asksUnchecked(a, b *desk, temp protocol.GroupID) {
 			b.Errorf("%s: %s, alias %d", who, said, a.alias(b, "nobody2"))
 		}
 	}
+	asksForTooMany(a, b, hub, here, temp)
+}
+
+// asksForTooMany has b ask a for more people than a group has room for: none of them is given an alias.
+func asksForTooMany(a, b *desk, hub, here fed.ClusterID, temp protocol.GroupID) {
+	ask := fed.ChangeMembers{Group: temp, Change: protocol.MembersAdd}
+	for u := range protocol.UserID(protocol.MaxGroupMembers) {
+		ask.Users, ask.Profiles = append(ask.Users, fed.UserRef{Cluster: here, ID: 10_000 + u}), append(ask.Profiles, fed.Profile{Login: "x"})
+	}
+	_, err := b.m.ask(context.Background(), hub, fed.Request{Author: b.id("ben"), Change: &ask})
+	b.refuses(protocol.CodeTooLarge, err)
+	if got, err := a.store.AliasOf(ask.Users[0]); err != nil || got != 0 {
+		b.Errorf("somebody who is not let in is called %d, %v", got, err)
+	}
 }
 
 // TestSlowHub: a hub that does not answer costs 3 seconds, and nobody is told that nothing has happened.
@@ -545,28 +559,39 @@ func TestStatusAndTrace(t *testing.T) {
 	})
 }
 
-// TestLate: authors are told after 15 minutes, though nothing else happens [FED-AGE-1].
+// TestLate: authors are told after 15 minutes, though nothing else happens, or something else is due much later [FED-AGE-1].
 func TestLate(t *testing.T) {
-	atDesks(t, func(d *desks) {
-		ctx := context.Background()
-		a, b := d.pair(fed.AllowAll, fed.AllowAll)
-		ben := a.finds(b, "ben")
-		<-time.After(20 * time.Minute) // nothing is waiting
-		a.ok(a.m.Pause(ctx, b.domain()))
-		<-time.After(time.Minute)
-		a.do(&protocol.SendMessage{From: a.id("ann"), To: protocol.WithUser(ben), Type: protocol.MsgSingleText, Data: []byte("hello")})
-		state := func() string {
-			v, err := a.m.Trace(ctx, fmt.Sprintf("u%d-%d/1", a.id("ann"), ben))
-			a.ok(err)
-			return v.State
-		}
-		<-time.After(14 * time.Minute)
-		if got := state(); got != "pending" {
-			t.Errorf("after 14 minutes: %s", got)
-		}
-		<-time.After(90 * time.Second)
-		if got := state(); got != "delayed" {
-			t.Errorf("after 15 minutes: %s", got)
-		}
-	})
+	for name, before := range map[string][]string{"nothing else": nil, "something else": {"is kept for a day"}} {
+		t.Run(name, func(t *testing.T) { atDesks(t, func(d *desks) { isLate(d, before) }) })
+	}
+}
+
+// isLate has somebody say something that arrives, and then something that does not.
+func isLate(d *desks, before []string) {
+	ctx := context.Background()
+	a, b := d.pair(fed.AllowAll, fed.AllowAll)
+	ben := a.finds(b, "ben")
+	say := func(text string) {
+		a.do(&protocol.SendMessage{From: a.id("ann"), To: protocol.WithUser(ben), Type: protocol.MsgSingleText, Data: []byte(text)})
+	}
+	for _, text := range before {
+		say(text)
+	}
+	<-time.After(20 * time.Minute) // nothing is waiting
+	a.ok(a.m.Pause(ctx, b.domain()))
+	<-time.After(time.Minute)
+	say("hello")
+	state := func() string {
+		v, err := a.m.Trace(ctx, fmt.Sprintf("u%d-%d/%d", a.id("ann"), ben, len(before)+1))
+		a.ok(err)
+		return v.State
+	}
+	<-time.After(14 * time.Minute)
+	if got := state(); got != "pending" {
+		d.Errorf("after 14 minutes: %s", got)
+	}
+	<-time.After(90 * time.Second)
+	if got := state(); got != "delayed" {
+		d.Errorf("after 15 minutes: %s", got)
+	}
 }
