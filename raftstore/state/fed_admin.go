@@ -120,6 +120,11 @@ func (m *machine) setPeer(s *step, c *protocol.SetPeer) error {
 	if c.After != version {
 		return invalid("the peer was changed meanwhile: its record has version %d", version)
 	}
+	if next.State != fed.PeerRemoved {
+		if err := m.freeDomain(s, known, &manifest); err != nil {
+			return err
+		}
+	}
 	if c.Invitation != ([32]byte{}) {
 		if b := s.row(bInvitation, c.Invitation[:]); len(b) != 8 || protocol.Time(number(b)) <= s.now {
 			return forbidden("there is no such invitation, it was used, or it has expired")
@@ -196,6 +201,40 @@ func (m *machine) putPeer(s *step, id fed.ClusterID, p *fed.Peer) error {
 	return s.putRow(bPeer, id[:], p)
 }
 
+// freeDomain refuses a manifest by whose domain this cluster goes, or another one that it is linked with: people could not tell whose people they talk to [FED-ON-3]. A linked cluster
+// keeps the domain that it has.
+func (m *machine) freeDomain(s *step, known *fed.Peer, manifest *fed.Manifest) error {
+	if known != nil && known.Linked() {
+		before, err := m.homeOf(manifest.Cluster)
+		if err != nil || before.domain == manifest.Domain {
+			return err
+		}
+	}
+	id, err := s.identity()
+	if err != nil || id == nil {
+		return err
+	}
+	own, err := id.Manifest.Open()
+	if err != nil {
+		return err
+	}
+	taken := own.Domain == manifest.Domain
+	for _, c := range m.peersInOrder() {
+		if c == manifest.Cluster || !m.abroad.peers[c].Linked() {
+			continue
+		}
+		home, err := m.homeOf(c)
+		if err != nil {
+			return err
+		}
+		taken = taken || home.domain == manifest.Domain
+	}
+	if taken {
+		return forbidden("%s is another office's domain here", manifest.Domain)
+	}
+	return nil
+}
+
 // officeOf is the department in which a peer's people are listed: made when the link is confirmed, renamed with the office [FED-AL-3].
 func (m *machine) officeOf(s *step, known *fed.Peer, manifest *fed.Manifest, state fed.PeerState) (protocol.DeptID, error) {
 	var d protocol.Department
@@ -236,6 +275,9 @@ func (m *machine) meet(s *step, manifests []fed.SignedManifest, members []fed.Us
 			if !slices.ContainsFunc(members, func(r fed.UserRef) bool { return r.Cluster == manifest.Cluster }) {
 				continue
 			}
+			if err := m.freeDomain(s, nil, &manifest); err != nil {
+				return err
+			}
 			if err := m.putPeer(s, manifest.Cluster, &fed.Peer{Manifest: manifests[i], State: fed.PeerKnown, Version: 1}); err != nil {
 				return err
 			}
@@ -249,12 +291,18 @@ func (m *machine) meet(s *step, manifests []fed.SignedManifest, members []fed.Us
 			return forbidden("the hub says that cluster %v has another root key than the one known here", manifest.Cluster)
 		}
 		if manifest.Serial > before.Serial {
+			if err := m.freeDomain(s, known, &manifest); err != nil {
+				return err
+			}
 			next := *known
 			next.Manifest, next.Version = manifests[i], known.Version+1
 			if err := m.planTasks(s, manifest.Cluster, known, &next); err != nil {
 				return err
 			}
 			if err := m.putPeer(s, manifest.Cluster, &next); err != nil {
+				return err
+			}
+			if err := m.tellManifest(s, manifest.Cluster, next.Manifest); err != nil { // it ends: serials only rise
 				return err
 			}
 		}
@@ -268,7 +316,7 @@ func (m *machine) addAlias(s *step, c *protocol.AddAlias) (any, error) {
 	if err := codec.dec.Unmarshal(c.Profile, &p); err != nil {
 		return nil, invalid("the profile can't be read: %w", err)
 	}
-	if err := protocol.CheckName("login name", p.Login, protocol.MaxLoginName); err != nil {
+	if err := checkProfile(&p); err != nil {
 		return nil, err
 	}
 	if err := m.abroad.ready(c.Cluster, 0, 0); err != nil {
@@ -280,11 +328,11 @@ func (m *machine) addAlias(s *step, c *protocol.AddAlias) (any, error) {
 	if c.User == 0 || c.User >= uint32(protocol.MaxLocalID) {
 		return nil, invalid("no user has id %d there", c.User)
 	}
-	u, changed, err := m.takePerson(s, nil, fed.UserRef{Cluster: c.Cluster, ID: protocol.UserID(c.User)}, &p, true)
+	from := inbound{sender: c.Cluster, peer: m.abroad.peers[c.Cluster]}
+	u, changed, err := m.takePerson(s, &from, fed.UserRef{Cluster: c.Cluster, ID: protocol.UserID(c.User)}, &p, true)
 	if err != nil {
 		return nil, err
 	}
-	from := inbound{sender: c.Cluster, peer: m.abroad.peers[c.Cluster]}
 	if err := m.meetPicture(s, &from, avatarShower(u), p.Picture); err != nil || !changed {
 		return protocol.AddAliasResult{User: u}, err
 	}

@@ -245,3 +245,54 @@ func TestDeadLettersAreBounded(t *testing.T) {
 		t.Errorf("%+v, %v", letters, err)
 	}
 }
+
+// TestDeadLettersOfOneAck: each of what a peer refuses at once is kept, of all lanes.
+func TestDeadLettersOfOneAck(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := w.offices[0], w.offices[1]
+	bob := a.person(b, 1)
+	lane := fed.LaneOf(protocol.WithUser(bob).Conversation(1))
+	w.settle()
+	const said = 20
+	for range said {
+		a.say(1, protocol.WithUser(bob), "hello")
+	}
+	l := a.m.abroad.lanes[laneKey{b.id, lane}]
+	var no []protocol.Refusal
+	for seq := l.acked + 1; seq <= l.sent; seq++ {
+		no = append(no, protocol.Refusal{Sequence: seq, Code: protocol.CodeForbidden, Text: "no"})
+	}
+	if len(no) < said {
+		t.Fatalf("%d events wait", len(no))
+	}
+	a.do(&protocol.AckEvents{Cluster: b.id, Epoch: a.m.abroad.epoch, Lane: uint8(lane), Sequence: l.sent, Refused: no})
+	letters, err := a.DeadLetters(b.id, 100)
+	if err != nil || len(letters) != len(no) {
+		t.Fatalf("%d of %d are kept, %v", len(letters), len(no), err)
+	}
+	for i, letter := range letters {
+		if want := no[len(no)-1-i].Sequence; letter.Sequence != want {
+			t.Errorf("letter %d is of event %d, not %d", i, letter.Sequence, want)
+		}
+	}
+}
+
+// TestManifestFromAnotherHub: a hub that hears of a member's new manifest from another hub tells those who are in its own groups, too, once.
+func TestManifestFromAnotherHub(t *testing.T) {
+	w := newWorld(t, 4)
+	hub, member, other, third := w.offices[0], w.offices[1], w.offices[2], w.offices[3]
+	hub.do(&protocol.CreateGroup{Actor: 1, Type: protocol.GroupTemp, Name: "G", Members: append(users(1), hub.person(member, 1), hub.person(third, 1))})
+	other.do(&protocol.CreateGroup{Actor: 1, Type: protocol.GroupTemp, Name: "Other", Members: append(users(1), other.person(hub, 1), other.person(member, 1))})
+	w.settle()
+	p := *other.m.abroad.peers[member.id]
+	p.Manifest = member.renamed(7, "westlake.example")
+	other.do(&protocol.SetPeer{Cluster: member.id, After: p.Version, Peer: mustCBOR(p)})
+	if no := w.settle(); no != nil {
+		t.Fatal(no)
+	}
+	for _, o := range []*office{hub, third} {
+		if m, err := o.m.abroad.peers[member.id].Manifest.Open(); err != nil || m.Serial != 7 {
+			t.Errorf("%s knows manifest %d, %v", o.name, m.Serial, err)
+		}
+	}
+}

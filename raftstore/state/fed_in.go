@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"slices"
 
@@ -114,7 +115,8 @@ func (s *step) putDead(peer fed.ClusterID, row deadRow) error {
 	if err := s.putNumber(bRate, count, n); err != nil {
 		return err
 	}
-	return s.putRow(bDead, slices.Concat(peer[:], at[:], []byte{byte(row.Lane)}), row)
+	key := slices.Concat(peer[:], at[:], []byte{byte(row.Lane)}, binary.BigEndian.AppendUint64(nil, row.Sequence)) // one command may refuse several
+	return s.putRow(bDead, key, row)
 }
 
 // accept checks who may say what, in one place [FED-AUTH-1], and executes it.
@@ -223,6 +225,9 @@ func (m *machine) mayEmit(in *inbound) error {
 			return forbidden("%v does not go to user %v", e.Type, e.To)
 		}
 	case !e.Group.IsZero():
+		if e.Group.ID == 0 || e.Group.ID >= protocol.MaxLocalID {
+			return invalid("no group is called %v: aliases are for nobody else", e.Group)
+		}
 		if !(s.ours && e.Group.Cluster == m.abroad.self) && !(s.theirs && e.Group.Cluster == in.from) {
 			return forbidden("%v of group %v does not come from %v", e.Type, e.Group, in.from)
 		}

@@ -10,6 +10,7 @@ import (
 // Limits of what a peer may bring about [FED-AUTH-3].
 const (
 	aliasesPerHour = 5000
+	groupsPerHour  = 500
 	anHour         = 3600 * 1000
 	rateLen        = 8 + 8
 )
@@ -21,30 +22,40 @@ type introducer struct {
 }
 
 // countAlias counts a new alias that came of a peer's word, and refuses one too many in an hour. A peer's own people are not counted where its directory is shared.
-//
-//	row: beginning of the hour 8 | aliases 8
-func (s *step) countAlias(by *introducer, of fed.ClusterID) error {
-	if by == nil || of == by.peer && by.allow.Has(fed.AllowDirectory) {
+func (s *step) countAlias(by introducer, of fed.ClusterID) error {
+	if of == by.peer && by.allow.Has(fed.AllowDirectory) {
 		return nil
 	}
-	since, n, err := s.aliasRate(by.peer)
+	return s.count(by.peer[:], aliasesPerHour, "people")
+}
+
+// countGroup counts a group of a peer's that people of this cluster come to be in, and refuses one too many in an hour: its hub tells of it again when there is room.
+func (s *step) countGroup(hub fed.ClusterID) error {
+	return s.count(append(hub[:], 'g'), groupsPerHour, "groups")
+}
+
+// count counts one more of something in the hour, and refuses one too many.
+//
+//	row: beginning of the hour 8 | how many 8
+func (s *step) count(key []byte, most uint64, what string) error {
+	since, n, err := s.rateOf(key)
 	if err != nil {
 		return err
 	}
-	if n >= aliasesPerHour {
-		return protocol.Errorf(protocol.CodeRateLimited, "more than %d new people in an hour", aliasesPerHour)
+	if n >= most {
+		return protocol.Errorf(protocol.CodeRateLimited, "more than %d new %s in an hour", most, what)
 	}
 	b := s.room(rateLen)
 	binary.BigEndian.PutUint64(b, uint64(since))
 	binary.BigEndian.PutUint64(b[8:], n+1)
-	return s.put(bRate, by.peer[:], b)
+	return s.put(bRate, key, b)
 }
 
-// aliasRate is how many aliases came of a peer's word in this hour of its.
-func (s *step) aliasRate(peer fed.ClusterID) (since protocol.Time, n uint64, err error) {
-	b := s.row(bRate, peer[:])
+// rateOf is how many of something there were in this hour of its.
+func (s *step) rateOf(key []byte) (since protocol.Time, n uint64, err error) {
+	b := s.row(bRate, key)
 	if b != nil && len(b) != rateLen {
-		return 0, 0, badRow(bRate, peer[:], errRowLength)
+		return 0, 0, badRow(bRate, key, errRowLength)
 	}
 	if b == nil || s.now-protocol.Time(number(b)) >= anHour {
 		return s.now, 0, nil
@@ -55,7 +66,7 @@ func (s *step) aliasRate(peer fed.ClusterID) (since protocol.Time, n uint64, err
 // roomFor refuses a group whose people would be too many new ones, before any of them is taken in.
 func (m *machine) roomFor(s *step, in *inbound, members []fed.UserRef) error {
 	by := in.introducer()
-	_, n, err := s.aliasRate(by.peer)
+	_, n, err := s.rateOf(by.peer[:])
 	if err != nil {
 		return err
 	}
@@ -77,12 +88,7 @@ func (m *machine) roomFor(s *step, in *inbound, members []fed.UserRef) error {
 	return nil
 }
 
-func (in *inbound) introducer() *introducer {
-	if in == nil {
-		return nil // an operator or a user of this cluster
-	}
-	return &introducer{in.sender, in.peer.In}
-}
+func (in *inbound) introducer() introducer { return introducer{in.sender, in.peer.In} }
 
 // quotaAlarm says once that a peer's queue has grown beyond 80 % of its quota [FED-OUT-3].
 func (m *machine) quotaAlarm(s *step, peer fed.ClusterID, before, now uint64) {

@@ -241,13 +241,21 @@ func (s *step) tellDirectory() {
 	}
 }
 
+// checkProfile refuses a profile by whose names nobody can be shown [FED-AL-3]. A nick that is too long is cut.
+func checkProfile(p *fed.Profile) error {
+	if err := protocol.CheckLine("nick", p.Nick, len(p.Nick)); err != nil {
+		return err
+	}
+	return protocol.CheckName("login name", p.Login, protocol.MaxLoginName)
+}
+
 // receiveProfile takes what a cluster says of one of its people; of one whom nobody here has met only if the directories are shared.
 func (m *machine) receiveProfile(s *step, in *inbound) error {
 	p, err := fed.BodyOf[fed.Profile](in.event)
 	if err != nil {
 		return err
 	}
-	if err := protocol.CheckName("login name", p.Login, protocol.MaxLoginName); err != nil {
+	if err := checkProfile(&p); err != nil {
 		return err
 	}
 	_, err = m.personWith(s, in, in.event.Author, &p, true)
@@ -314,6 +322,13 @@ func (m *machine) receiveDelete(s *step, in *inbound) error {
 		if g, err = m.liveGroup(s.txn, protocol.GroupID(row.conv.A)); err != nil {
 			return err
 		}
+		name, err := m.groupRef(s.txn, g.group.ID)
+		if err != nil {
+			return err
+		}
+		if name != in.event.Group {
+			return forbidden("the message was not said in group %v", in.event.Group)
+		}
 		with = protocol.InGroup(g.group.ID)
 	}
 	if row.conv != with.Conversation(actor) || g != nil && !g.has(actor) {
@@ -353,9 +368,13 @@ func (m *machine) deleteUnknown(s *step, in *inbound, del *fed.Delete) error {
 	if in.ordered || in.event.Group.Cluster != m.abroad.self {
 		return nil
 	}
-	g, err := m.liveGroup(s.txn, in.event.Group.ID)
-	if err != nil {
+	g, _, err := m.memberAbroad(s, in)
+	switch protocol.CodeOf(err) {
+	case protocol.CodeUnspecified:
+	case protocol.CodeInternal:
 		return err
+	default:
+		return nil // it is remembered, but who is not in the group orders nothing into it
 	}
 	r := route{lane: fed.LaneOf(protocol.InGroup(g.group.ID).Conversation(0)), group: in.event.Group, hub: true}
 	if r.peers, err = s.clustersIn(g.group.ID); err != nil {

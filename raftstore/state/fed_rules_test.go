@@ -248,7 +248,7 @@ func TestGroupAboveTheLimit(t *testing.T) {
 
 func (o *office) rate(of *office) (n uint64) {
 	o.view(func(t *txn) (err error) {
-		_, n, err = (&step{txn: t, now: protocol.Time(o.clock)}).aliasRate(of.id)
+		_, n, err = (&step{txn: t, now: protocol.Time(o.clock)}).rateOf(of.id[:])
 		return err
 	})
 	return n

@@ -58,6 +58,13 @@ func checkGroupState(g *fed.GroupState) error {
 		return invalid("the group has %d members and %d profiles", len(g.Members), len(g.Profiles))
 	case len(g.Manifests) > fed.MaxGroupClusters:
 		return tooLarge("a group has people of at most %d other offices", fed.MaxGroupClusters)
+	}
+	for i := range g.Profiles {
+		if err := checkProfile(&g.Profiles[i]); err != nil {
+			return err
+		}
+	}
+	switch {
 	case g.Part:
 		return nil
 	case g.Kind != protocol.GroupNormal && g.Kind != protocol.GroupTemp:
@@ -94,6 +101,9 @@ func (m *machine) membersOf(s *step, in *inbound, g *fed.GroupState) (members []
 
 // foundGroupAbroad makes the alias of a group that has come to have members here.
 func (m *machine) foundGroupAbroad(s *step, in *inbound, state *fed.GroupState, members []protocol.UserID) error {
+	if err := s.countGroup(in.from); err != nil {
+		return err
+	}
 	id, err := s.newAlias(in.from, aliasGroup, uint32(in.event.Group.ID))
 	if err != nil {
 		return err

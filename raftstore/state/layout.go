@@ -48,13 +48,13 @@ const (
 	bHubVersion                 // GroupID of a group abroad → version at its hub
 	bTold                       // ClusterID, kind, UserID → User.Updated that the peer knows, its epoch then
 	bPerson                     // alias of a user → what he is called at home
-	bDead                       // ClusterID, Position, lane → dead letter
+	bDead                       // ClusterID, Position, lane, sequence → dead letter
 	bGap                        // GroupID of a group abroad → places that are missing
 	bFork                       // GroupID of a group abroad → fork row
 	bSince                      // GroupID, ClusterID → hub_seq after which the cluster is in the group
 	bKept                       // Position → event from abroad as it was signed, without the content that its message has
 	bNews                       // UserID, Position → news row: what the author of a message was told last of its way
-	bRate                       // ClusterID → new aliases in an hour; with 'd' → dead letters
+	bRate                       // ClusterID → new people in an hour; with 'g' → new groups in an hour, with 'd' → dead letters
 	bLeft                       // GroupID abroad, UserID → nothing: has left, and the hub has not said so yet
 	bTask                       // kind, ClusterID → task row: what is done in steps
 	bBlob                       // BlobID → blob row
