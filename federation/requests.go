@@ -326,6 +326,9 @@ func (a *attendant) usersOf(ctx context.Context, c *fed.ChangeMembers, adds bool
 		}
 		strangers[i] = fed.Found{ID: ref.ID, Profile: c.Profiles[i]}
 	}
+	if len(strangers) == 0 {
+		return users, nil
+	}
 	now, err := a.m.cfg.State.Members(c.Group)
 	switch {
 	case err != nil:

@@ -129,7 +129,7 @@ func (srv *Server) mark(ctx context.Context, p progress) {
 					ReadMsgId:      uint32(p.read),
 				})
 			}
-			switch s.out.push(b, presenceRoom) {
+			switch s.out.push(b, passingRoom) {
 			case queued:
 				srv.metrics.out(pdu.CmdMark, 1)
 			case full:

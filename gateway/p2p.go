@@ -38,7 +38,7 @@ func (srv *Server) deliverP2P(p protocol.P2PSent) {
 		if s.id == p.Origin {
 			continue
 		}
-		switch s.out.push(frame, presenceRoom) {
+		switch s.out.push(frame, passingRoom) {
 		case queued:
 			srv.metrics.out(pdu.CmdP2P, 1)
 		case full:

@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	boardUsers   = 1 << 20               // users whose presence waits to be announced: more than a cluster has, should a whole node's go at once
-	statBytes    = 32                    // of the frame that says so of one, at most
-	perPC        = 20 * time.Microsecond // what a round costs for each PC session
-	presenceRoom = 2                     // presence may take this part of a session's room: it is dropped before a message is
+	boardUsers  = 1 << 20               // users whose presence waits to be announced: more than a cluster has, should a whole node's go at once
+	statBytes   = 32                    // of the frame that says so of one, at most
+	perPC       = 20 * time.Microsecond // what a round costs for each PC session
+	passingRoom = 2                     // what is not stored may take this part of a session's room: it is dropped before a message is
 )
 
 // presenceBoard collects who came and went since the last round: the last state of each user [TT-PRES-2].
@@ -30,7 +30,7 @@ type presenceBoard struct {
 }
 
 func newPresenceBoard(queueBytes int) *presenceBoard {
-	return &presenceBoard{round: max(1, queueBytes/presenceRoom/statBytes), wake: make(chan struct{}, 1), pending: make(map[protocol.UserID]bool)}
+	return &presenceBoard{round: max(1, queueBytes/passingRoom/statBytes), wake: make(chan struct{}, 1), pending: make(map[protocol.UserID]bool)}
 }
 
 // add notes a user's state; false if there is no room.
@@ -104,7 +104,7 @@ func (srv *Server) announceRound(changes map[protocol.UserID]bool) int {
 	count := 0
 	flush := func() {
 		for _, s := range pcs {
-			switch s.out.push(frames, presenceRoom) {
+			switch s.out.push(frames, passingRoom) {
 			case queued:
 				srv.metrics.out(pdu.CmdUserStatusNotify, count)
 			case full:

@@ -81,7 +81,7 @@ func (srv *Server) tellWatchers(u protocol.UserID, online bool) {
 	}
 	frame := srv.appendPush(nil, pdu.CmdUserStatusNotify, &pb.IMUserStatNotify{UserStat: userStat(u, online)})
 	for _, s := range watchers {
-		switch s.out.push(frame, presenceRoom) {
+		switch s.out.push(frame, passingRoom) {
 		case queued:
 			srv.metrics.out(pdu.CmdUserStatusNotify, 1)
 		case full:

@@ -400,3 +400,42 @@ func (w *world) downloadSlowly(t *testing.T, size int) {
 		t.Errorf("too fast to show anything: %v", took)
 	}
 }
+
+// farStore takes its time for what is to be kept.
+type farStore struct {
+	*fakeStore
+	takes time.Duration
+}
+
+func (s *farStore) Keep(ctx context.Context, d Draft, b protocol.Blob) (protocol.Blob, error) {
+	select {
+	case <-time.After(s.takes):
+	case <-ctx.Done():
+		return protocol.Blob{}, ctx.Err()
+	}
+	return s.fakeStore.Keep(ctx, d, b)
+}
+
+// A store elsewhere gets the content only when it is recorded: the time for that grows with the size.
+func TestFarStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := &farStore{}
+		w := newWorld(t, func(c *Config) {
+			far.fakeStore = c.Store.(*fakeStore)
+			c.Store = far
+		})
+		content := make([]byte, 5<<20)
+		far.takes = w.handler.cfg.Tuning.KeepWithin + time.Duration(len(content)/keepSlowest-1)*time.Second
+		if status, got := w.send(w.ticket("a.bin", len(content), ""), 0, bytes.NewReader(content)); status != http.StatusOK {
+			t.Errorf("upload: %d %v", status, got)
+		}
+		if code, path, _ := w.form("a.bin", content); code != 0 || path == "" {
+			t.Errorf("form: %d %q", code, path)
+		}
+		far.takes = time.Hour
+		if status, got := w.send(w.ticket("b.bin", len(content), ""), 0, bytes.NewReader(content)); status < http.StatusInternalServerError {
+			t.Errorf("a store that never ends: %d %v", status, got)
+		}
+		w.end()
+	})
+}

@@ -122,7 +122,7 @@ func limitsOptions() []Option {
 			value: integer(1, 10_000_000, func(c *Config) *int { return &c.Limits.MaxConnections })},
 		{Key: "limits.unauthenticated", Flag: "unauthenticated", Default: "20000", Help: "connections that are not logged in, from all addresses together; one more is closed on arrival",
 			value: integer(1, 10_000_000, func(c *Config) *int { return &c.Limits.Unauthenticated })},
-		{Key: "limits.unauthenticated_per_address", Flag: "unauthenticated-per-address", Default: "1000", Help: "the same for one address; those logged in, and those whose login waits its turn, do not count, for whole offices sit behind one address",
+		{Key: "limits.unauthenticated_per_address", Flag: "unauthenticated-per-address", Default: "1000", Help: "the same for one address, of IPv6 for a /64; those logged in, and those whose login waits its turn, do not count, for whole offices sit behind one address",
 			value: integer(1, 10_000_000, func(c *Config) *int { return &c.Limits.UnauthenticatedPerAddress })},
 		{Key: "limits.devices", Default: "10", Help: "sessions of one user over the session extension, on different devices; one more ends the one that has been idle longest",
 			value: integer(1, 1000, func(c *Config) *int { return &c.Limits.Devices })},
